@@ -1,0 +1,46 @@
+# Everything a newcomer types. Each target sets up what it needs; a second run installs nothing.
+VENV := .venv
+PYTHON ?= python3
+INSTALLED := $(VENV)/.installed
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+# No call home, no questions: the pipeline works without a network.
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: $(INSTALLED) ## create .venv and install the pinned packages
+
+# What is installed is what the lock file says; only a change of it (or of the package's own set-up) installs anew.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "koner needs Python 3.11 or later; this is " + sys.version.split()[0])'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+repro: $(INSTALLED) ## run the pipeline: prepare, retag, split, train, evaluate
+	dvc repro
+
+test: $(INSTALLED) ## run the tests
+	pytest
+
+lint: $(INSTALLED) ## check style and types
+	ruff check .
+	ruff format --check .
+	mypy
+
+lock: ## write requirements.lock anew from pyproject.toml
+	rm -rf $(VENV).lock && $(PYTHON) -m venv $(VENV).lock
+	$(VENV).lock/bin/python -m pip install --quiet torch==2.13.0
+	$(VENV).lock/bin/python -m pip install --quiet '.[dev]'
+	( echo '# The versions that are installed and tested: `make lock` writes this file.'; \
+	  $(VENV).lock/bin/python -m pip freeze --exclude koner | sed -E 's/^(torch==[0-9.]+)\+cpu/\1/' ) > requirements.lock
+	rm -rf $(VENV).lock
+
+clean: ## remove what the pipeline and the tools leave behind, the environment too
+	rm -rf $(VENV) data models .pytest_cache .mypy_cache .ruff_cache .hypothesis
