@@ -1,0 +1,96 @@
+"""More training sentences by putting other names and numbers into written ones."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from koner.corpus import Sentence
+from koner.labels import TYPES, Entity, tags_of
+from koner.particles import agree
+
+_NAMED = ("LC", "OG", "PS")
+# Lists of names that ship with the package: one a line, by type.
+NAMES = Path(__file__).parent / "names"
+_DIGITS = re.compile(r"\d+")
+# Of the substituted names, the share drawn from lists rather than from the training part itself.
+_LISTED_SHARE = 0.6
+_KEEP_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Names:
+    """What may stand in an entity's place, by type: surfaces of the training part, and lists of names."""
+
+    seen: Mapping[str, Sequence[str]]
+    listed: Mapping[str, Sequence[str]]
+    family: Sequence[str] = ()
+    given: Sequence[str] = ()
+
+    def draw(self, label: str, surface: str, generator: random.Random) -> str:
+        """Draws another surface for an entity: a name of its type, or the same quantity in other digits."""
+        if generator.random() < _KEEP_SHARE:
+            return surface
+        if label not in _NAMED:
+            if _DIGITS.search(surface) and generator.random() < 0.7:
+                return _DIGITS.sub(lambda run: _other_digits(run[0], generator), surface)
+            return generator.choice(self.seen[label])
+        if len(surface) == 1:  # 김모 씨, A씨, 美: only another of its kind fits
+            return generator.choice([seen for seen in self.seen[label] if len(seen) == 1])
+        if label == "PS" and self.family and generator.random() < _LISTED_SHARE / 2:
+            return generator.choice(self.family) + generator.choice(self.given)
+        if self.listed.get(label) and generator.random() < _LISTED_SHARE:
+            return generator.choice(self.listed[label])
+        return generator.choice(self.seen[label])
+
+
+def _other_digits(run: str, generator: random.Random) -> str:
+    first = generator.choice("123456789") if run[0] != "0" else "0"
+    return first + "".join(generator.choice("0123456789") for _ in run[1:])
+
+
+def read_names(folder: Path, training: Sequence[Sentence]) -> Names:
+    """Gathers the surfaces of the training part and the lists in `folder` (`PS.txt`, `family.txt` … where present)."""
+    seen: dict[str, list[str]] = {type_: [] for type_ in TYPES}
+    for sentence in training:
+        for e in sentence.entities:
+            seen[e.label].append(sentence.text[e.start : e.end])
+
+    def lines(name: str) -> list[str]:
+        path = folder / f"{name}.txt"
+        return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+    return Names(seen, {type_: lines(type_) for type_ in _NAMED}, lines("family"), lines("given"))
+
+
+def substitute(sentence: Sentence, names: Names, generator: random.Random, copy: int) -> Sentence:
+    """Writes a sentence anew with other entities in the same places, particles made to agree."""
+    text = ""
+    position = 0
+    entities: list[Entity] = []
+    for e in sentence.entities:
+        between = sentence.text[position : e.start]
+        text += agree(text[-1:], between) if entities and text else between
+        surface = names.draw(e.label, sentence.text[e.start : e.end], generator)
+        entities.append(Entity(len(text), len(text) + len(surface), e.label))
+        text += surface
+        position = e.end
+    rest = sentence.text[position:]
+    text += agree(text[-1:], rest) if entities else rest
+    return Sentence(
+        f"{sentence.id}+{copy}", text, sentence.source, tuple(tags_of(entities, len(text))), tuple(entities)
+    )
+
+
+def augmented(training: Sequence[Sentence], names: Names, copies: int, seed: int) -> list[Sentence]:
+    """Makes `copies` substituted sentences of each training sentence that has entities, without the originals."""
+    generator = random.Random(seed)
+    return [
+        substitute(sentence, names, generator, copy)
+        for copy in range(1, copies + 1)
+        for sentence in training
+        if sentence.entities
+    ]

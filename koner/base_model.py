@@ -1,0 +1,142 @@
+"""The base model: made from scratch, or read once from a folder or the hub, and kept as one folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+    RobertaModel,
+)
+
+from koner.errors import KonerError
+from koner.outputs import whole_folder
+from koner.params import Params
+from koner.sources import assert_reachable, first_line, is_hub_id
+from koner.vocabulary import build_vocabulary, make_tokenizer
+
+SCRATCH, OWN = "scratch", "own"
+# Everything a model needs but other frameworks' weights.
+_HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin"]
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
+
+
+def prepare_base_model(params: Params, texts: Iterable[str], folder: Path) -> None:
+    """Writes the base model's configuration, weights (safetensors) and tokenizer to `folder`.
+
+    `texts` are what a tokenizer of our own is made from; they are read only for that. Raises `KonerError` where the
+    model or tokenizer can't be found, reached or safely read, and leaves no folder behind.
+    """
+    with whole_folder(folder) as draft:
+        if params.base_model == SCRATCH:
+            tokenizer = _scratch_tokenizer(params, texts)
+            model: PreTrainedModel = scratch_model(params, tokenizer)
+        else:
+            path = _local_copy(params.base_model, params.base_model_revision)
+            model, tokenizer = _read_model(path), _read_tokenizer(path, "base_model")
+            if len(tokenizer) > model.config.vocab_size:
+                raise KonerError(
+                    f"base_model: the tokenizer in {path} has {len(tokenizer)} tokens and the model embeds only "
+                    f"{model.config.vocab_size}"
+                )
+        model.save_pretrained(draft)
+        tokenizer.save_pretrained(draft)
+
+
+def scratch_model(params: Params, tokenizer: PreTrainedTokenizerBase) -> RobertaModel:
+    """A RoBERTa encoder of the parameters' sizes with random weights, drawn as its paper does (normal, 0.02).
+
+    Drawn by numpy: torch's generator gives other numbers on a CPU with other vector instructions, and the folder's
+    hash has to be the same on every machine.
+    """
+    config = RobertaConfig(
+        vocab_size=len(tokenizer),
+        num_hidden_layers=params.layers,
+        hidden_size=params.hidden_size,
+        num_attention_heads=params.heads,
+        intermediate_size=4 * params.hidden_size,
+        # RoBERTa counts positions from the padding id + 1.
+        max_position_embeddings=params.max_length + tokenizer.pad_token_id + 1,
+        type_vocab_size=1,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = RobertaModel(config, add_pooling_layer=False)
+    random = np.random.default_rng(params.seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.dim() > 1:
+                drawn = random.standard_normal(tuple(weight.shape), dtype=np.float32) * config.initializer_range
+                weight.copy_(torch.from_numpy(drawn))
+            else:
+                weight.fill_(1.0 if name.endswith("LayerNorm.weight") else 0.0)
+        model.embeddings.word_embeddings.weight[config.pad_token_id] = 0.0
+    return model
+
+
+def _scratch_tokenizer(params: Params, texts: Iterable[str]) -> PreTrainedTokenizerBase:
+    if params.tokenizer == OWN:
+        return make_tokenizer(build_vocabulary(texts, params.vocab_min_count), params.max_length)
+    path = Path(params.tokenizer).expanduser()
+    if not path.is_dir():
+        raise KonerError(f"tokenizer: there is no folder {params.tokenizer}; give one, or 'own'")
+    return _read_tokenizer(path, "tokenizer")
+
+
+def _local_copy(name: str, revision: str | None) -> Path:
+    """The folder of a base model: the one named, or a copy of the hub's at `revision`."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if not is_hub_id(name):
+        raise KonerError(f"base_model: there is no folder {name}, and it is not of the form of a hub model's id")
+    assert_reachable(name, revision, "model")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES))
+    except Exception as error:
+        raise KonerError(f"base_model: {name} can't be fetched from the hub: {first_line(error)}") from None
+
+
+def _read_model(path: Path) -> PreTrainedModel:
+    if not (path / "config.json").is_file():
+        raise KonerError(f"base_model: {path} has no config.json")
+    if not any(path.glob("*.safetensors")) and not any(path.glob("pytorch_model*.bin")):
+        raise KonerError(f"base_model: {path} has no weights (model.safetensors, or pytorch_model.bin)")
+    try:
+        # With no safetensors at hand transformers reads the pickle by torch.load(weights_only=True), which builds
+        # tensors and nothing else; local_files_only keeps it from asking the hub for a converted copy.
+        model, loaded = AutoModel.from_pretrained(
+            path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
+        )
+    except Exception as error:
+        raise KonerError(f"base_model: {path} can't be read safely as a model: {first_line(error)}") from None
+    # transformers fills what is missing with random weights, and goes on.
+    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise KonerError(f"base_model: the weights in {path} lack {len(missing)} of the model's, such as {missing[0]}")
+    if hasattr(model, "pooler"):
+        model.pooler = None
+    return model
+
+
+def _read_tokenizer(path: Path, parameter: str) -> PreTrainedTokenizerBase:
+    # Without any of these transformers makes an empty tokenizer, and goes on.
+    if not any((path / name).is_file() for name in _TOKENIZER_FILES):
+        raise KonerError(f"{parameter}: {path} holds no tokenizer (tokenizer.json or vocab.txt)")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:
+        raise KonerError(f"{parameter}: the tokenizer in {path} can't be read: {first_line(error)}") from None
+    if not tokenizer.is_fast:
+        raise KonerError(f"{parameter}: the tokenizer in {path} can't tell offsets: it is not a fast tokenizer")
+    return tokenizer

@@ -1,0 +1,72 @@
+"""Entity types, BIO tags, and the way between tag sequences and entities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+TYPES: tuple[str, ...] = ("DT", "LC", "OG", "PS", "QT", "TI")
+OUTSIDE = "O"
+# The order of KLUE-NER's class ids on the hub.
+TAGS: tuple[str, ...] = (*(f"{prefix}-{type_}" for type_ in TYPES for prefix in "BI"), OUTSIDE)
+TAG_TO_ID: dict[str, int] = {tag: i for i, tag in enumerate(TAGS)}
+ID_TO_TAG: dict[int, str] = dict(enumerate(TAGS))
+# What torch's cross entropy passes over.
+IGNORED = -100
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Entity:
+    """A named entity: the half-open span `start:end` (any one unit throughout) and its type."""
+
+    start: int
+    end: int
+    label: str
+
+
+def begins_entity(previous: str, tag: str) -> bool:
+    """Tells whether `tag` opens an entity after `previous`, an I without its B counted as a B.
+
+    The reading of conlleval, and of seqeval in its default mode: a wrong prefix still makes an entity.
+    """
+    if tag == OUTSIDE:
+        return False
+    return tag[0] == "B" or previous == OUTSIDE or previous[2:] != tag[2:]
+
+
+def entities_of(tags: Sequence[str]) -> list[Entity]:
+    """Reads the entities off a BIO sequence; offsets count tags."""
+    entities: list[Entity] = []
+    start, label = 0, OUTSIDE
+    previous = OUTSIDE
+    for i, tag in enumerate(tags):
+        begins = begins_entity(previous, tag)
+        if label != OUTSIDE and (begins or tag == OUTSIDE):
+            entities.append(Entity(start, i, label))
+            label = OUTSIDE
+        if begins:
+            start, label = i, tag[2:]
+        previous = tag
+    if label != OUTSIDE:
+        entities.append(Entity(start, len(tags), label))
+    return entities
+
+
+def tags_of(entities: Sequence[Entity], length: int) -> list[str]:
+    """Writes disjoint entities as a BIO sequence of `length` tags."""
+    tags = [OUTSIDE] * length
+    for entity in entities:
+        tags[entity.start] = f"B-{entity.label}"
+        for i in range(entity.start + 1, entity.end):
+            tags[i] = f"I-{entity.label}"
+    return tags
+
+
+def first_illegal(tags: Sequence[str]) -> int | None:
+    """Finds the first I tag that continues nothing of its type; None for a legal sequence."""
+    previous = OUTSIDE
+    for i, tag in enumerate(tags):
+        if tag[0] == "I" and previous[2:] != tag[2:]:
+            return i
+        previous = tag
+    return None

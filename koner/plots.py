@@ -1,0 +1,79 @@
+"""Pictures of the pipeline's tables, as PNG; labels are ASCII, so that no Korean font is needed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from sklearn.metrics import ConfusionMatrixDisplay
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+from koner.labels import TYPES
+
+
+def _save(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # No date or version inside: the same figures give the same file.
+    figure.savefig(path, dpi=110, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes rows as the CSV that `dvc plots` reads."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def plot_epochs(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
+    """Draws losses and development scores by epoch, with the best epoch marked."""
+    epochs = [row["epoch"] for row in history]
+    figure, (losses, scores) = plt.subplots(1, 2, figsize=(11, 4))
+    for column in ("train_loss", "eval_loss"):
+        losses.plot(epochs, [row[column] for row in history], marker=".", label=column.replace("_", " "))
+    for column in ("precision", "recall", "f1", "accuracy"):
+        scores.plot(epochs, [row[column] for row in history], marker=".", label=column)
+    for axes, title in ((losses, "loss"), (scores, "development part, by token")):
+        axes.axvline(best_epoch, color="grey", linestyle=":", label=f"best epoch: {best_epoch}")
+        axes.set(xlabel="epoch", title=title)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    scores.set_ylim(0, 1.02)
+    _save(figure, path)
+
+
+def plot_confusion(matrix: np.ndarray, labels: Sequence[str], title: str, path: Path) -> None:
+    """Draws a confusion matrix; cells show counts, colours the share of the row (the actual tag)."""
+    size = 1.6 + 0.62 * len(labels)
+    figure, axes = plt.subplots(figsize=(size, size))
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    display = ConfusionMatrixDisplay(shares, display_labels=list(labels))
+    display.plot(ax=axes, cmap="Blues", include_values=False, colorbar=False, xticks_rotation=45)
+    for i, j in np.ndindex(matrix.shape):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, f"{matrix[i, j]}", ha="center", va="center", fontsize=7, color=colour)
+    axes.set(title=title, xlabel="predicted", ylabel="actual")
+    _save(figure, path)
+
+
+def plot_balance(shares: Mapping[str, Mapping[str, float]], path: Path) -> None:
+    """Draws each type's share of the entities, part beside part."""
+    figure, axes = plt.subplots(figsize=(8, 3.6))
+    width = 0.8 / len(shares)
+    for i, (part, share) in enumerate(shares.items()):
+        positions = np.arange(len(TYPES)) + (i - (len(shares) - 1) / 2) * width
+        axes.bar(positions, [100 * share[type_] for type_ in TYPES], width, label=part)
+    axes.set_xticks(np.arange(len(TYPES)), TYPES)
+    axes.set(ylabel="% of the part's entities", title="entity types by part")
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    _save(figure, path)
