@@ -1,0 +1,226 @@
+"""The four uses, typed as users type them: real DVC in a temporary clone, small settings."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from ruamel.yaml import YAML
+from transformers import AutoTokenizer, RobertaConfig, RobertaForMaskedLM
+
+SMALL = {
+    "layers": 1,
+    "hidden_size": 32,
+    "heads": 2,
+    "epochs": 1,
+    "augment": 1,
+    "max_divergence": 1.0,
+    "development_share": 0.3,
+    "lr": 1e-3,
+}
+
+
+def run(folder, *command, fails=False):
+    """Runs a command in `folder` with this environment's tools first on the path; gives its output."""
+    environment = {
+        **os.environ,
+        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def read_params(folder):
+    return YAML(typ="safe", pure=True).load(folder / "params.yaml")
+
+
+def set_params(folder, **values):
+    yaml = YAML()
+    document = yaml.load(folder / "params.yaml")
+    document.update(values)
+    with (folder / "params.yaml").open("w") as file:
+        yaml.dump(document, file)
+
+
+def commit(folder, message):
+    run(folder, "git", "add", "--all")
+    run(folder, "git", "commit", "--quiet", "--message", message)
+
+
+def metrics(folder, name):
+    return json.loads((folder / "metrics" / f"{name}.json").read_text())
+
+
+def tsv(lines, name):
+    """KLUE's file format for lines of the sample corpus."""
+    from koner.corpus import RawSentence, check
+
+    blocks = []
+    for i, line in enumerate(lines):
+        sentence = check(RawSentence("", str(i), annotated=line))
+        rows = [f"{character}\t{tag}" for character, tag in zip(sentence.text, sentence.tags, strict=True)]
+        blocks.append("\n".join([f"## {name}_{i:05d}-wikitree\t{line}", *rows]))
+    return "\n\n".join(blocks) + "\n"
+
+
+@pytest.fixture(scope="module")
+def clone(root, tmp_path_factory):
+    """A clone of the working tree, its recipe made small, run once and committed."""
+    folder = tmp_path_factory.mktemp("clone") / "koner"
+    listed = run(root, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
+    for name in filter(None, listed):
+        if (root / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, folder / name)
+    corpus = folder / "small"
+    corpus.mkdir()
+    for part, name, count in (("train", "train", 80), ("validation", "dev", 30)):
+        lines = (root / "koner/sample" / f"{part}.news.txt").read_text(encoding="utf-8").splitlines()[:count]
+        (corpus / f"klue-ner-v1.1_{name}.tsv").write_text(tsv(lines, f"small_{name}"), encoding="utf-8")
+    set_params(folder, source="small", watch="small", **SMALL)
+    run(folder, "git", "init", "--quiet", "--initial-branch", "main")
+    run(folder, "git", "config", "user.name", "tester")
+    run(folder, "git", "config", "user.email", "tester@example.org")
+    run(folder, "dvc", "repro")
+    commit(folder, "a small run")
+    return folder
+
+
+def test_every_output_of_the_stages_is_there(clone):
+    for name in (
+        "data/corpus/train.parquet",
+        "data/lost/lost.csv",
+        "data/lost/lost.md",
+        "data/predictions.parquet",
+        "models/ner/model.safetensors",
+        "metrics/report.txt",
+        "plots/train/epochs.png",
+        "plots/split/balance.png",
+        "plots/evaluate/tags.png",
+        "plots/evaluate/types.png",
+    ):
+        assert (clone / name).stat().st_size > 0, name
+    figures = metrics(clone, "evaluate")
+    assert set(figures["wordpiece"]) == {"precision", "recall", "f1", "accuracy", "by_type"}
+    assert {"precision", "recall", "f1"} < set(figures["span"])
+    assert set(figures["span"]["by_type"]) == {"DT", "LC", "OG", "PS", "QT", "TI"}
+    assert not (clone / "models/checkpoints").exists() or not list((clone / "models/checkpoints").iterdir())
+
+
+def test_nothing_reruns_when_nothing_changed(clone):
+    said = run(clone, "dvc", "repro")
+    assert "Running stage" not in said
+    assert "up to date" in said
+    assert run(clone, "git", "status", "--porcelain") == ""
+
+
+def test_one_more_run_of_the_data_stages_gives_the_hashes_of_the_lock(clone):
+    lock = (clone / "dvc.lock").read_text()
+    run(clone, "dvc", "repro", "--force", "split")
+    assert (clone / "dvc.lock").read_text() == lock
+
+
+def test_a_change_of_the_watched_source_is_seen(clone):
+    path = clone / "small" / "klue-ner-v1.1_dev.tsv"
+    before = path.read_bytes()
+    path.write_bytes(before + b"\n")
+    assert "prepare" in run(clone, "dvc", "status")
+    path.write_bytes(before)
+    assert "prepare" not in run(clone, "dvc", "status")
+
+
+def test_dvc_exp_run_with_another_learning_rate(clone):
+    said = run(clone, "dvc", "exp", "run", "-S", "lr=3e-5")
+    assert "Running stage 'train'" in said
+    assert "Running stage 'prepare'" not in said
+    assert metrics(clone, "train")["lr"] == 0.00003
+    assert read_params(clone)["lr"] == 0.00003
+    change = json.loads(run(clone, "dvc", "metrics", "diff", "--json"))
+    lr = change["metrics/train.json"]["lr"]
+    assert (lr["old"], lr["new"]) == (0.001, 0.00003)
+    assert "span" in run(clone, "dvc", "metrics", "diff")
+    plots = run(clone, "dvc", "plots", "diff", "HEAD", "--out", "seen")
+    page = next(word for word in plots.split() if word.startswith("file://"))
+    html = (clone / "seen" / "index.html").read_text()
+    assert page.endswith("index.html")
+    assert "workspace" in html
+    shutil.rmtree(clone / "seen")
+    run(clone, "git", "checkout", "--", ".")
+    run(clone, "dvc", "checkout")
+
+
+def test_a_grid_in_the_queue_is_shown_and_applied(clone):
+    run(clone, "dvc", "exp", "run", "--queue", "-S", "lr=1e-5,4e-5")
+    run(clone, "dvc", "exp", "run", "--run-all", "--jobs", "1")
+    shown = list(csv.DictReader(run(clone, "dvc", "exp", "show", "--csv").splitlines()))
+    column = next(name for name in shown[0] if name.endswith("lr") and "params" not in name.removesuffix("lr"))
+    rates = {float(row[column]) for row in shown if row["Experiment"]}
+    assert {0.00001, 0.00004} <= rates
+    name = next(row["Experiment"] for row in shown if row["Experiment"] and float(row[column]) == 0.00004)
+    run(clone, "dvc", "exp", "apply", name)
+    assert read_params(clone)["lr"] == 0.00004
+    assert metrics(clone, "train")["lr"] == 0.00004
+    run(clone, "git", "checkout", "--", ".")
+    run(clone, "dvc", "checkout")
+
+
+def test_the_klue_recipe_stays_switched(clone, tmp_path):
+    """Everything but the download: a checkpoint of RoBERTa's form, the dataset in the hub's layout, `-S` on top."""
+    checkpoint = tmp_path / "roberta"
+    base = AutoTokenizer.from_pretrained(clone / "models/base")
+    config = RobertaConfig.from_pretrained(clone / "models/base", max_position_embeddings=514)
+    RobertaForMaskedLM(config).save_pretrained(checkpoint)
+    base.save_pretrained(checkpoint)
+    run(clone, "koner", "recipe", "klue")
+    change = json.loads(run(clone, "dvc", "params", "diff", "--json"))["params.yaml"]
+    assert change["recipe"] == {"old": "sample", "new": "klue"}
+    assert change["source"]["new"] == "klue/klue"
+    assert change["base_model"]["new"] == "klue/roberta-base"
+    assert read_params(clone)["lr"] == 2e-5
+    commit(clone, "the klue recipe")
+    local = ["-S", "source=small", "-S", f"base_model={checkpoint}", "-S", "epochs=1", "-S", "max_divergence=1.0"]
+    run(clone, "dvc", "exp", "run", "-S", "lr=3e-5", *local)
+    values = read_params(clone)
+    assert values["recipe"] == "klue"
+    assert (values["lr"], values["batch_size"], values["augment"]) == (3e-5, 8, 0)
+    assert metrics(clone, "train")["lr"] == 3e-5
+    run(clone, "git", "checkout", "--", ".")
+    run(clone, "koner", "recipe", "sample")
+    assert read_params(clone)["recipe"] == "sample"
+    run(clone, "git", "reset", "--quiet", "--hard", "HEAD~1")
+    run(clone, "dvc", "checkout")
+
+
+def test_the_hub_out_of_reach_is_one_sentence(clone):
+    set_params(clone, source="klue/klue", source_revision="349481ec73fff722f88e0453ca05c77a447d967c")
+    said = run(clone, sys.executable, "-m", "stages.prepare", fails=True)
+    assert said.count("koner: source: ") == 1
+    assert "Traceback" not in said
+    run(clone, "git", "checkout", "--", ".")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"lr": "fast"}, "koner: params.yaml: lr: 'fast' is not allowed; it must be a number above 0, at most 1"),
+        ({"learning_rate": 1}, "koner: params.yaml: learning_rate: 1 is set, but there is no such key"),
+        ({"source": "./nowhere"}, "koner: source: there is no folder ./nowhere"),
+        ({"base_model": "./nowhere"}, "koner: base_model: there is no folder ./nowhere"),
+    ],
+)
+def test_a_mistake_ends_the_stage_with_one_sentence_and_changes_nothing(clone, change, said):
+    before = (clone / "metrics/prepare.json").read_bytes()
+    set_params(clone, **change)
+    told = run(clone, sys.executable, "-m", "stages.prepare", fails=True)
+    assert said in told
+    assert "Traceback" not in told
+    assert (clone / "metrics/prepare.json").read_bytes() == before
+    assert not list((clone / "data").glob("*.tmp"))
+    run(clone, "git", "checkout", "--", ".")

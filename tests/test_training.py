@@ -1,0 +1,193 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoTokenizer, TrainerCallback, pipeline
+
+from koner.alignment import retag
+from koner.base_model import prepare_base_model
+from koner.corpus import RawSentence, check
+from koner.params import load_params
+from koner.training import epoch_table, fingerprint, last_checkpoint, train, uses_bf16
+
+LINES = [
+    "<홍길동:PS>이 <서울:LC>에서 <3명:QT>을 만났다.",
+    "<정부:OG>는 <지난해:DT> <부산:LC>에 갔다.",
+    "<김철수:PS>가 <오후 2시:TI>에 <경찰:OG>을 불렀다.",
+    "아무도 오지 않았다.",
+    "<이영희:PS>는 <대구:LC>로 떠났다.",
+    "<10일:DT> <검찰:OG>은 <두 명:QT>을 불렀다.",
+]
+TINY = {"layers": 1, "hidden_size": 32, "heads": 2, "vocab_min_count": 1, "batch_size": 2, "patience": 0, "lr": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update={**TINY, "epochs": 3})
+    sentences = [check(RawSentence(f"line {i}", str(i), annotated=line)) for i, line in enumerate(LINES)]
+    base = tmp_path_factory.mktemp("setting") / "base"
+    prepare_base_model(params, [s.text for s in sentences], base)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    return params, base, retag(sentences, tokenizer, params.max_length, params.stride)
+
+
+def run(setting, folder, run_id="run", callbacks=(), **changes):
+    params, base, sentences = setting
+    params = params.model_copy(update=changes)
+    return train(params, base, sentences, sentences, folder / "ner", folder / "checkpoints", run_id, callbacks)
+
+
+def weights(folder):
+    return load_file(folder / "ner" / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_two_runs_give_the_same_weights_and_another_seed_gives_others(setting, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(setting, tmp_path / name, seed=seed)
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert same(a, b)
+    assert not same(a, c)
+
+
+class KilledError(Exception):
+    """Stands for the kill of a process, at the moment that matters."""
+
+
+class KillAfterEpoch(TrainerCallback):
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        if state.epoch is not None and round(state.epoch) == 1:
+            raise KilledError
+
+
+def test_an_interrupted_run_goes_on_and_ends_where_an_unbroken_one_does(setting, tmp_path, capsys):
+    run(setting, tmp_path / "unbroken")
+    with pytest.raises(KilledError):
+        run(setting, tmp_path / "broken", callbacks=[KillAfterEpoch()])
+    assert last_checkpoint(tmp_path / "broken" / "checkpoints" / "run") is not None
+    capsys.readouterr()
+    resumed = run(setting, tmp_path / "broken")
+    assert "goes on from" in capsys.readouterr().out
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
+    assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
+
+
+def test_checkpoints_of_another_run_are_removed_and_not_taken_up(setting, tmp_path, capsys):
+    with pytest.raises(KilledError):
+        run(setting, tmp_path, run_id="other", callbacks=[KillAfterEpoch()])
+    run(setting, tmp_path)
+    assert "goes on from" not in capsys.readouterr().out
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(tmp_path):
+    for step, state in ((4, '{"global_step": 4}'), (8, '{"global_st'), (12, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-4"]
+
+
+def test_the_best_epoch_is_kept(setting, tmp_path):
+    trained = run(setting, tmp_path, epochs=6, lr=5e-3)
+    assert trained.best == max(trained.history, key=lambda row: row["f1"])
+    assert trained.best["f1"] > 0
+
+
+def test_patience_ends_a_run_that_gets_no_better(setting, tmp_path):
+    trained = run(setting, tmp_path, epochs=50, patience=2, lr=1e-9)
+    assert len(trained.history) == 3
+
+
+def test_transformers_pipeline_loads_the_model_folder(setting, tmp_path):
+    run(setting, tmp_path, epochs=40, lr=5e-3)
+    tag = pipeline("token-classification", model=str(tmp_path / "ner"), aggregation_strategy="simple")
+    found = tag("정부는 지난해 부산에 갔다.")
+    assert ("LC", "부산") in {(e["entity_group"], e["word"]) for e in found}
+
+
+def test_the_fingerprint_follows_parameters_and_files(setting, tmp_path):
+    params, base, _ = setting
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "a").write_text("1")
+    first = fingerprint(params, [base, data])
+    assert fingerprint(params, [base, data]) == first
+    assert fingerprint(params.model_copy(update={"lr": 0.5}), [base, data]) != first
+    (data / "a").write_text("2")
+    assert fingerprint(params, [base, data]) != first
+
+
+def test_epochs_are_put_together_from_the_log():
+    log = [
+        {"epoch": 1.0, "loss": 2.0, "grad_norm": 1.0},
+        {
+            "epoch": 1.0,
+            "eval_loss": 1.5,
+            "eval_f1": 0.5,
+            "eval_precision": 0.4,
+            "eval_recall": 0.6,
+            "eval_accuracy": 0.9,
+        },
+        {"epoch": 1.0, "train_runtime": 9.0, "train_loss": 2.0},
+    ]
+    assert epoch_table(log) == [
+        {
+            "epoch": 1,
+            "train_loss": 2.0,
+            "eval_loss": 1.5,
+            "precision": 0.4,
+            "recall": 0.6,
+            "f1": 0.5,
+            "accuracy": 0.9,
+        }
+    ]
+
+
+def test_precision_is_as_asked_for():
+    assert uses_bf16("bf16")
+    assert not uses_bf16("fp32")
+
+
+KILLED_RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from tests.test_training import *
+from pathlib import Path
+folder = Path(sys.argv[2])
+params = load_params(Path(sys.argv[1]) / "params.yaml").model_copy(update={**TINY, "epochs": 400})
+sentences = [check(RawSentence("", str(i), annotated=line)) for i, line in enumerate(LINES)]
+retagged = retag(sentences, AutoTokenizer.from_pretrained(folder / "base"), params.max_length, params.stride)
+train(params, folder / "base", retagged, retagged, folder / "ner", folder / "checkpoints", "run")
+"""
+
+
+def test_a_process_killed_outright_leaves_a_checkpoint_to_go_on_from(setting, tmp_path, root):
+    base = setting[1]
+    (tmp_path / "base").symlink_to(base)
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED_RUN, str(root), str(tmp_path)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    checkpoints = tmp_path / "checkpoints" / "run"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("checkpoint-*/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert last_checkpoint(checkpoints) is not None
+    assert not (tmp_path / "ner").exists()
