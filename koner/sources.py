@@ -135,9 +135,10 @@ def _read_hub(source: str, config: str, revision: str | None) -> dict[str, Itera
     # Slow to import, and two of the four sources do without it.
     import datasets
 
-    if not Path(source).is_dir():
+    if Path(source).is_dir():
+        datasets.disable_progress_bars()
+    else:
         assert_reachable(source, revision, "dataset")
-    datasets.disable_progress_bars()
     try:
         dataset = datasets.load_dataset(source, config, revision=revision)
     except Exception as error:

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import WordPiece
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 CLS, PAD, SEP, UNK, MASK = "[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"
@@ -57,7 +58,7 @@ def _morpheme_pieces(texts: Iterable[str]) -> Iterator[str]:
 
     kiwi = Kiwi(num_workers=1)
     normalizer, pre_tokenizer = _normalizer(), _pre_tokenizer()
-    for text in texts:
+    for text in tqdm(texts, "vocabulary", unit=" sentences", mininterval=1):
         text = normalizer.normalize_str(text)
         begins = {token.start for token in kiwi.tokenize(text)}
         for word, (start, end) in pre_tokenizer.pre_tokenize_str(text):

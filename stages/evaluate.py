@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from koner.alignment import read_retagged
-from koner.corpus import write_rows
 from koner.errors import told_plainly
-from koner.evaluation import PREDICTION_SCHEMA, confusion, evaluate, predict, prediction_row, report, tag_pairs
+from koner.evaluation import confusion, evaluate, report, tag_pairs
 from koner.outputs import write_metrics
 from koner.plots import plot_confusion, write_table
+from koner.predictions import predict, write_predictions
 from koner.tagger import Tagger
 
 MODEL, TEST = Path("models/ner"), Path("data/split/test.parquet")
@@ -17,7 +17,7 @@ METRICS, PLOTS = Path("metrics/evaluate.json"), Path("plots/evaluate")
 
 def main() -> None:
     predictions = predict(Tagger.load(MODEL), list(read_retagged(TEST)))
-    write_rows(PREDICTIONS, map(prediction_row, predictions), PREDICTION_SCHEMA)
+    write_predictions(PREDICTIONS, predictions)
     write_metrics(METRICS, evaluate(predictions))
     REPORT.write_text(report(predictions), encoding="utf-8")
     for name, types_only in (("tags", False), ("types", True)):
