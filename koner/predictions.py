@@ -30,6 +30,7 @@ PREDICTION_SCHEMA = pa.schema(
         ("gold_tags", pa.list_(pa.string())),
         ("predicted_tags", pa.list_(pa.string())),
         ("token_scores", pa.list_(pa.float64())),
+        ("uncalibrated", pa.list_(pa.float64())),
     ]
 )
 
@@ -51,6 +52,8 @@ class Prediction:
     gold_tags: tuple[str, ...]
     predicted_tags: tuple[str, ...]
     token_scores: tuple[float, ...]
+    # One to an entity of `found`: its score at temperature 1.
+    uncalibrated: tuple[float, ...] = ()
 
     @property
     def predicted(self) -> tuple[Entity, ...]:
@@ -67,7 +70,8 @@ def predict(tagger: Tagger, sentences: Sequence[Retagged]) -> list[Prediction]:
     with tqdm(total=len(sentences), desc="tag", unit=" sentences", mininterval=1) as bar:
         for start in range(0, len(sentences), _CHUNK):
             chunk = sentences[start : start + _CHUNK]
-            for r, tagged in zip(chunk, tagger.tag_all([r.sentence.text for r in chunk]), strict=True):
+            for r, logits in zip(chunk, tagger.logits([r.sentence.text for r in chunk]), strict=True):
+                tagged = tagger.decode(logits)
                 if len(r.encoded.tokens) != len(tagged.token_tags):
                     raise KonerError(
                         f"{r.sentence.id}: the model's tokenizer cuts it into {len(tagged.token_tags)} tokens, not the "
@@ -84,6 +88,7 @@ def predict(tagger: Tagger, sentences: Sequence[Retagged]) -> list[Prediction]:
                         tuple(r.token_tags),
                         tagged.token_tags,
                         tagged.token_scores,
+                        tuple(e.score for e in tagger.decode(logits, temperature=1.0).entities),
                     )
                 )
             bar.update(len(chunk))
@@ -115,6 +120,7 @@ def _to_row(p: Prediction) -> dict[str, Any]:
         "gold_tags": list(p.gold_tags),
         "predicted_tags": list(p.predicted_tags),
         "token_scores": list(p.token_scores),
+        "uncalibrated": list(p.uncalibrated),
     }
 
 
@@ -129,4 +135,5 @@ def _from_row(row: dict[str, Any]) -> Prediction:
         tuple(row["gold_tags"]),
         tuple(row["predicted_tags"]),
         tuple(row["token_scores"]),
+        tuple(row["uncalibrated"]),
     )

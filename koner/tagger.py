@@ -8,21 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from koner.alignment import Encoded, encode, token_entities
 from koner.errors import KonerError
 from koner.labels import TYPES
-from koner.normalization import compose
+from koner.normalization import Composed, compose
 
 _TOKENS_PER_BATCH = 4096
+TEMPERATURE_KEY = "koner_temperature"
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredEntity:
     """An entity found in a text: `text[start:end]` in code points of the text as given, its type and score.
 
-    The score is the mean, over the entity's tokens, of the probability of the tag that each was given.
+    The score is the mean, over the entity's tokens, of the probability of the tag that each was given, at the model's
+    temperature.
     """
 
     start: int
@@ -40,6 +43,15 @@ class Tagged:
     token_scores: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class TokenLogits:
+    """What the model makes of a text: its tokens, and the logits of each, float32 (tokens, tags)."""
+
+    composed: Composed
+    encoded: Encoded
+    values: np.ndarray
+
+
 class Tagger:
     """A trained token-classification model with its tokenizer, as `Tagger.load(folder)` reads it.
 
@@ -52,6 +64,8 @@ class Tagger:
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.stride = max_length // 4
+        # Fitted by `koner.calibration`; 1 for a model that was not calibrated.
+        self.temperature = float(getattr(model.config, TEMPERATURE_KEY, 1.0))
         self.tags = [model.config.id2label[i] for i in range(model.config.num_labels)]
 
     @classmethod
@@ -83,37 +97,41 @@ class Tagger:
 
     def tag_all(self, texts: Sequence[str]) -> list[Tagged]:
         """Tags texts, batched by length; the results stand in the order of the texts."""
+        return [self.decode(logits) for logits in self.logits(texts)]
+
+    def decode(self, logits: TokenLogits, temperature: float | None = None) -> Tagged:
+        """Reads the entities off a text's logits; `temperature` stands in for the model's own."""
+        values = logits.values / (temperature or self.temperature)
+        best = values.argmax(axis=1)
+        probabilities = softmax(values, axis=1)[np.arange(len(best)), best]
+        tags = tuple(self.tags[i] for i in best)
+        entities = tuple(
+            ScoredEntity(
+                *logits.composed.original_span(found.start, found.end), found.label, float(probabilities[a:b].mean())
+            )
+            for found, (a, b) in token_entities(tags, logits.encoded.offsets)
+        )
+        return Tagged(entities, tags, tuple(probabilities.tolist()))
+
+    def logits(self, texts: Sequence[str]) -> list[TokenLogits]:
+        """Runs the model over texts, batched by length; a token of two windows has one row."""
         composed = [compose(text) for text in texts]
         encoded = encode([c.text for c in composed], self.tokenizer, self.max_length, self.stride)
-        probabilities = self._probabilities(encoded)
-        tagged = []
-        for c, e, p in zip(composed, encoded, probabilities, strict=True):
-            rows = np.array([p[w][i] for w, i in e.tokens]).reshape(-1, len(self.tags))
-            best = rows.argmax(axis=1)
-            scores = rows.max(axis=1, initial=0.0)
-            tags = [self.tags[i] for i in best]
-            entities = [
-                ScoredEntity(*c.original_span(found.start, found.end), found.label, float(scores[a:b].mean()))
-                for found, (a, b) in token_entities(tags, e.offsets)
-            ]
-            tagged.append(Tagged(tuple(entities), tuple(tags), tuple(scores.tolist())))
-        return tagged
-
-    def _probabilities(self, encoded: Sequence[Encoded]) -> list[list[np.ndarray]]:
-        """The tag probabilities of every window, (tokens, tags) each, grouped by sentence."""
         windows = [(s, w) for s, e in enumerate(encoded) for w in range(len(e.windows))]
         windows.sort(key=lambda at: len(encoded[at[0]].windows[at[1]]))
-        found: list[list[np.ndarray]] = [[np.empty(0)] * len(e.windows) for e in encoded]
+        rows: list[list[np.ndarray]] = [[np.empty(0)] * len(e.windows) for e in encoded]
         for batch in _batches(windows, [len(encoded[s].windows[w]) for s, w in windows]):
             inputs = self.tokenizer.pad(
                 {"input_ids": [list(encoded[s].windows[w].input_ids) for s, w in batch]}, return_tensors="pt"
             ).to(self.model.device)
             with torch.inference_mode():
-                logits = self.model(**inputs).logits
-            probabilities = logits.float().softmax(dim=-1).cpu().numpy()
-            for row, (s, w) in zip(probabilities, batch, strict=True):
-                found[s][w] = row[: len(encoded[s].windows[w])]
-        return found
+                found = self.model(**inputs).logits.float().cpu().numpy()
+            for row, (s, w) in zip(found, batch, strict=True):
+                rows[s][w] = row
+        return [
+            TokenLogits(c, e, np.array([r[w][p] for w, p in e.tokens], np.float32).reshape(-1, len(self.tags)))
+            for c, e, r in zip(composed, encoded, rows, strict=True)
+        ]
 
 
 def _batches(items: Iterable[tuple[int, int]], lengths: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
