@@ -2,26 +2,68 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from seqeval.metrics import classification_report
 from sklearn.metrics import confusion_matrix
 
+from koner.alignment import Retagged
+from koner.bootstrap import interval, macro_f1, micro_f1, span_counts, wordpiece_counts
+from koner.calibration import calibration
+from koner.errors import KonerError
+from koner.klue_protocol import char_f1, entity_f1, klue_counts, klue_scores
 from koner.labels import OUTSIDE, TAGS, TYPES
 from koner.predictions import Prediction
 from koner.scoring import sequence_scores, sequence_scores_by_type, span_scores
 
+RESAMPLES = 1_000
+TRAIN_SAMPLE = 1_000  # sentences
 
-def evaluate(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """The figures of `metrics/evaluate.json`: per protocol, overall and by type, with the counts behind them."""
+
+def evaluate(
+    predictions: Sequence[Prediction], temperature: float, seed: int, resamples: int = RESAMPLES
+) -> dict[str, Any]:
+    """The figures of `metrics/evaluate.json`: each protocol's, overall and by type, their intervals, and calibration.
+
+    Raises `KonerError` where there is nothing to evaluate.
+    """
+    if not predictions:
+        raise KonerError("the test part is empty: there is nothing to evaluate")
+    spans = span_scores((p.gold, p.predicted) for p in predictions)
+    macro = macro_f1(span_counts(predictions).sum(axis=0), present_only=True)
     return {
         "sentences": len(predictions),
         "entities": sum(len(p.gold) for p in predictions),
         "wordpiece": wordpiece_scores(predictions),
-        "span": span_scores((p.gold, p.predicted) for p in predictions),
+        "klue": klue_scores(predictions),
+        "span": {**spans, "macro_f1": float(macro)},
+        "intervals": intervals(predictions, seed, resamples),
+        "calibration": calibration(predictions, temperature),
     }
+
+
+def intervals(predictions: Sequence[Prediction], seed: int, resamples: int = RESAMPLES) -> dict[str, dict[str, float]]:
+    """The 95 % bootstrap interval, by sentence, of each protocol's headline figure."""
+    spans, klue = span_counts(predictions), klue_counts(predictions)
+    found = {
+        "wordpiece.f1": interval(wordpiece_counts(predictions), micro_f1, resamples, seed=seed),
+        "klue.entity_f1": interval(klue.entities, entity_f1, resamples, seed=seed),
+        "klue.char_f1": interval(klue.characters, char_f1, resamples, seed=seed),
+        "span.f1": interval(spans, micro_f1, resamples, seed=seed),
+        "span.macro_f1": interval(spans, partial(macro_f1, present_only=True), resamples, seed=seed),
+    }
+    return {name: {"low": i.low, "high": i.high} for name, i in found.items()}
+
+
+def sampled(sentences: Sequence[Retagged], part: str, seed: int, most: int = TRAIN_SAMPLE) -> Sequence[Retagged]:
+    """What of a part is tagged for evaluation: all of it, but of train a sample of at most `most` sentences."""
+    if part != "train" or len(sentences) <= most:
+        return sentences
+    return random.Random(seed).sample(sentences, most)  # noqa: S311 (no secret)
 
 
 def wordpiece_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:
