@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -33,3 +34,27 @@ def recipe(name: str, path: Path) -> None:
     for key, (old, new) in changed.items():
         click.echo(f"{key}: {old} -> {new}")
     click.echo(f"{path} now holds the recipe '{name}'; run `dvc repro`" if changed else f"already on '{name}'")
+
+
+@main.command()
+@click.argument("a")
+@click.argument("b")
+@click.option("--repo", default=".", show_default=True, help="The repository, a folder or an address.")
+@click.option(
+    "--show", default=5, show_default=True, type=click.IntRange(0), help="Changed sentences to print of each kind."
+)
+@click.option("--resamples", default=1000, show_default=True, type=click.IntRange(100), help="Bootstrap resamples.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Draws the resamples.")
+@click.option("--json", "json_", is_flag=True, help="Print JSON, with every changed sentence.")
+def compare(a: str, b: str, repo: str, show: int, resamples: int, seed: int, json_: bool) -> None:
+    """Tell whether B is better than A: paired bootstrap over the sentences of the test part.
+
+    A and B are git revisions (main, HEAD~1, a tag, a hash), names of DVC experiments, or `workspace`.
+    """
+    # Slow to import, and no other command needs it.
+    from koner.comparison import as_json, load_predictions_of, render
+    from koner.comparison import compare as compared
+
+    with told_plainly():
+        comparison = compared(load_predictions_of(a, repo), load_predictions_of(b, repo), resamples, seed, names=(a, b))
+    click.echo(json.dumps(as_json(comparison), ensure_ascii=False, indent=2) if json_ else render(comparison, show))
