@@ -1,4 +1,4 @@
-"""More training sentences by putting other names and numbers into written ones."""
+"""More training sentences by putting other names, numbers and common nouns into written ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 from koner.corpus import Sentence
 from koner.labels import TYPES, Entity, tags_of
+from koner.morphemes import common_nouns
 from koner.particles import agree
+
+Span = tuple[int, int]
 
 _NAMED = ("LC", "OG", "PS")
 # Lists of names that ship with the package: one a line, by type.
@@ -19,6 +22,8 @@ _DIGITS = re.compile(r"\d+")
 # Of the substituted names, the share drawn from lists rather than from the training part itself.
 _LISTED_SHARE = 0.6
 _KEEP_SHARE = 0.15
+# Of the common nouns outside entities, the share that is exchanged: a small model takes what it never saw for a name.
+_NOUN_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Names:
     listed: Mapping[str, Sequence[str]]
     family: Sequence[str] = ()
     given: Sequence[str] = ()
+    nouns: Sequence[str] = ()
 
     def draw(self, label: str, surface: str, generator: random.Random) -> str:
         """Draws another surface for an entity: a name of its type, or the same quantity in other digits."""
@@ -63,34 +69,51 @@ def read_names(folder: Path, training: Sequence[Sentence]) -> Names:
         path = folder / f"{name}.txt"
         return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
 
-    return Names(seen, {type_: lines(type_) for type_ in _NAMED}, lines("family"), lines("given"))
+    listed = {type_: lines(type_) for type_ in _NAMED}
+    return Names(seen, listed, lines("family"), lines("given"), lines("nouns"))
 
 
-def substitute(sentence: Sentence, names: Names, generator: random.Random, copy: int) -> Sentence:
-    """Writes a sentence anew with other entities in the same places, particles made to agree."""
+def substitute(
+    sentence: Sentence, names: Names, generator: random.Random, copy: int, nouns: Sequence[Span] = ()
+) -> Sentence:
+    """Writes a sentence anew with other entities in the same places, particles made to agree.
+
+    `nouns` are spans of common nouns; of those outside entities some are exchanged too.
+    """
+    slots: list[tuple[int, int, str | None]] = [(e.start, e.end, e.label) for e in sentence.entities]
+    if names.nouns:
+        slots += [
+            (start, end, None)
+            for start, end in nouns
+            if not any(e.start < end and e.end > start for e in sentence.entities) and generator.random() < _NOUN_SHARE
+        ]
     text = ""
     position = 0
     entities: list[Entity] = []
-    for e in sentence.entities:
-        between = sentence.text[position : e.start]
-        text += agree(text[-1:], between) if entities and text else between
-        surface = names.draw(e.label, sentence.text[e.start : e.end], generator)
-        entities.append(Entity(len(text), len(text) + len(surface), e.label))
-        text += surface
-        position = e.end
+    for start, end, label in sorted(slots, key=lambda slot: slot[0]):
+        between = sentence.text[position:start]
+        text += agree(text[-1:], between) if position else between
+        if label is None:
+            text += generator.choice(names.nouns)
+        else:
+            surface = names.draw(label, sentence.text[start:end], generator)
+            entities.append(Entity(len(text), len(text) + len(surface), label))
+            text += surface
+        position = end
     rest = sentence.text[position:]
-    text += agree(text[-1:], rest) if entities else rest
+    text += agree(text[-1:], rest) if position else rest
     return Sentence(
         f"{sentence.id}+{copy}", text, sentence.source, tuple(tags_of(entities, len(text))), tuple(entities)
     )
 
 
 def augmented(training: Sequence[Sentence], names: Names, copies: int, seed: int) -> list[Sentence]:
-    """Makes `copies` substituted sentences of each training sentence that has entities, without the originals."""
+    """Makes `copies` substituted sentences of each training sentence, without the originals."""
     generator = random.Random(seed)
+    nouns = list(common_nouns(sentence.text for sentence in training)) if copies and names.nouns else None
     return [
-        substitute(sentence, names, generator, copy)
+        substitute(sentence, names, generator, copy, nouns[i] if nouns else ())
         for copy in range(1, copies + 1)
-        for sentence in training
-        if sentence.entities
+        for i, sentence in enumerate(training)
+        if sentence.entities or (nouns and nouns[i])
     ]

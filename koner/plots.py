@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 from sklearn.metrics import ConfusionMatrixDisplay
 
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
+from koner.errors import KonerError
 from koner.labels import TYPES
+
+# Files are drawn, never windows.
+plt.switch_backend("Agg")
 
 
 def _save(figure: Any, path: Path) -> None:
@@ -31,6 +32,14 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def read_table(path: Path) -> list[dict[str, Any]]:
+    """Reads a table of numbers written by `write_table`; raises `KonerError` where there is none."""
+    if not path.is_file():
+        raise KonerError(f"{path} is missing; run `dvc repro`")
+    with path.open(encoding="utf-8", newline="") as file:
+        return [{k: int(v) if v.isdigit() else float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
 def plot_epochs(history: Sequence[Mapping[str, Any]], best_epoch: int, path: Path) -> None:
@@ -75,5 +84,17 @@ def plot_balance(shares: Mapping[str, Mapping[str, float]], path: Path) -> None:
     axes.set_xticks(np.arange(len(TYPES)), TYPES)
     axes.set(ylabel="% of the part's entities", title="entity types by part")
     axes.grid(axis="y", alpha=0.3)
+    axes.legend()
+    _save(figure, path)
+
+
+def plot_reliability(bins: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+    """Draws the share of entities that are right against their mean score, before and after calibration."""
+    figure, axes = plt.subplots(figsize=(4.6, 4.4))
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="honest")
+    for name, rows in bins.items():
+        axes.plot([row["score"] for row in rows], [row["right"] for row in rows], marker="o", label=name)
+    axes.set(xlabel="mean score", ylabel="share right", title="reliability of entity scores", xlim=(0, 1), ylim=(0, 1))
+    axes.grid(alpha=0.3)
     axes.legend()
     _save(figure, path)

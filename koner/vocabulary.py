@@ -13,6 +13,8 @@ from tokenizers.models import WordPiece
 from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from koner.morphemes import morpheme_starts
+
 CLS, PAD, SEP, UNK, MASK = "[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]"
 # The ids that klue/roberta-base gives them.
 SPECIAL_TOKENS = (CLS, PAD, SEP, UNK, MASK)
@@ -35,10 +37,15 @@ def _common_characters() -> tuple[str, ...]:
     return (*ascii_, *letters, *syllables)
 
 
+# Signs that differ from one newspaper's keyboard to the next, and mean the same; one character each.
+_SAME_SIGNS = {"‘": "'", "’": "'", "“": '"', "”": '"', "∼": "~", "–": "-", "—": "-", "−": "-", "ᆞ": "·"}
+
+
 def _normalizer() -> normalizers.Normalizer:
     return normalizers.Sequence(
         [
             normalizers.NFKC(),
+            *(normalizers.Replace(sign, plain) for sign, plain in _SAME_SIGNS.items()),
             normalizers.BertNormalizer(
                 clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
             ),
@@ -53,14 +60,10 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 def _morpheme_pieces(texts: Iterable[str]) -> Iterator[str]:
     """Yields the pieces of each text's words, cut where a morpheme begins; `##` before those inside a word."""
-    # Loads 90 MB of models, and only a vocabulary is made with it.
-    from kiwipiepy import Kiwi
-
-    kiwi = Kiwi(num_workers=1)
     normalizer, pre_tokenizer = _normalizer(), _pre_tokenizer()
     for text in tqdm(texts, "vocabulary", unit=" sentences", mininterval=1):
         text = normalizer.normalize_str(text)
-        begins = {token.start for token in kiwi.tokenize(text)}
+        begins = morpheme_starts(text)
         for word, (start, end) in pre_tokenizer.pre_tokenize_str(text):
             cuts = [0, *sorted(b - start for b in begins if start < b < end), len(word)]
             for left, right in pairwise(cuts):

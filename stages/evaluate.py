@@ -1,29 +1,63 @@
-"""Runs the tagger that is served over the test part, and scores what it finds."""
+"""Runs the tagger that is served over every part, and scores, explains and shows what it finds in the test part."""
 
+import json
 from pathlib import Path
 
 from koner.alignment import read_retagged
+from koner.calibration import outcomes, reliability
 from koner.errors import told_plainly
-from koner.evaluation import confusion, evaluate, report, tag_pairs
+from koner.evaluation import confusion, evaluate, report, sampled, tag_pairs
+from koner.html_report import write_report
 from koner.outputs import write_metrics
-from koner.plots import plot_confusion, write_table
+from koner.params import load_params
+from koner.plots import plot_confusion, plot_reliability, read_table, write_table
 from koner.predictions import predict, write_predictions
+from koner.semeval import breakdown as semeval_breakdown
+from koner.slices import generalisation, seen_surfaces, slices
 from koner.tagger import Tagger
 
-MODEL, TEST = Path("models/ner"), Path("data/split/test.parquet")
-PREDICTIONS, REPORT = Path("data/predictions.parquet"), Path("metrics/report.txt")
-METRICS, PLOTS = Path("metrics/evaluate.json"), Path("plots/evaluate")
+MODEL, SPLIT, HISTORY = Path("models/exported"), Path("data/split"), Path("plots/train/epochs.csv")
+PREDICTIONS, METRICS, PLOTS = Path("data/predictions.parquet"), Path("metrics"), Path("plots/evaluate")
 
 
 def main() -> None:
-    predictions = predict(Tagger.load(MODEL), list(read_retagged(TEST)))
+    params = load_params()
+    tagger = Tagger.load(MODEL)
+    parts = {part: list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("train", "development", "test")}
+    found = {part: predict(tagger, sampled(sentences, part, params.seed)) for part, sentences in parts.items()}
+    predictions = found["test"]
     write_predictions(PREDICTIONS, predictions)
-    write_metrics(METRICS, evaluate(predictions))
-    REPORT.write_text(report(predictions), encoding="utf-8")
+
+    figures = evaluate(predictions, tagger.temperature, params.seed)
+    breakdown = {
+        "slices": slices(predictions, seen_surfaces(r.sentence for r in parts["train"])),
+        "semeval": semeval_breakdown(predictions),
+        "generalisation": generalisation(found),
+    }
+    write_metrics(METRICS / "evaluate.json", figures)
+    write_metrics(METRICS / "breakdown.json", breakdown)
+    (METRICS / "report.txt").write_text(report(predictions), encoding="utf-8")
+
+    confusions = {}
     for name, types_only in (("tags", False), ("types", True)):
         pairs = tag_pairs(predictions, types_only)
+        confusions[name] = confusion(pairs, types_only)
         write_table(PLOTS / f"{name}.csv", [{"actual": a, "predicted": p} for a, p in pairs])
-        plot_confusion(*confusion(pairs, types_only), f"{name} of tokens, test part", PLOTS / f"{name}.png")
+        plot_confusion(*confusions[name], f"{name} of tokens, test part", PLOTS / f"{name}.png")
+    bins = {name: reliability(*outcomes(predictions, name == "after")) for name in ("before", "after")}
+    write_table(PLOTS / "reliability.csv", [{"scores": name, **row} for name, rows in bins.items() for row in rows])
+    plot_reliability(bins, PLOTS / "reliability.png")
+    write_report(
+        PLOTS / "report.html",
+        title="koner: evaluation",
+        evaluation=figures,
+        **breakdown,
+        history=read_table(HISTORY),
+        confusions=confusions,
+        reliability=bins,
+        predictions=predictions,
+        params=json.loads(params.model_dump_json()),
+    )
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from koner.plots import plot_epochs, write_table
 from koner.training import fingerprint, train, uses_bf16
 
 BASE, SPLIT = Path("models/base"), Path("data/split")
-MODEL, CHECKPOINTS = Path("models/ner"), Path("models/checkpoints")
+MODEL, CHECKPOINTS = Path("models/trained"), Path("models/checkpoints")
 METRICS, PLOTS = Path("metrics/train.json"), Path("plots/train")
 
 

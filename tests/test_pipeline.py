@@ -8,8 +8,11 @@ import subprocess
 import sys
 
 import pytest
+from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
 from ruamel.yaml import YAML
 from transformers import AutoTokenizer, RobertaConfig, RobertaForMaskedLM
+
+from koner.labels import TAGS
 
 SMALL = {
     "layers": 1,
@@ -171,13 +174,25 @@ def test_a_grid_in_the_queue_is_shown_and_applied(clone):
     run(clone, "dvc", "checkout")
 
 
+def make_checkpoint(folder, template):
+    """A checkpoint of the configuration and tokenizer in `template`, with random weights, as the hub lays one out."""
+    RobertaForMaskedLM(RobertaConfig.from_pretrained(template)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(template).save_pretrained(folder)
+
+
+def hub_layout(folder, rows_of):
+    """A folder laid out as the hub dataset klue/klue is; `rows_of` gives each part's rows."""
+    names = ClassLabel(names=list(TAGS))
+    features = Features({"sentence": Value("string"), "tokens": List(Value("string")), "ner_tags": List(names)})
+    for part, rows in rows_of.items():
+        Dataset.from_list(rows, features=features).to_parquet(folder / "ner" / f"{part}-00000-of-00001.parquet")
+    files = "".join(f"  - split: {part}\n    path: ner/{part}-*\n" for part in rows_of)
+    (folder / "README.md").write_text(f"---\nconfigs:\n- config_name: ner\n  data_files:\n{files}---\n")
+
+
 def test_the_klue_recipe_stays_switched(clone, tmp_path):
-    """Everything but the download: a checkpoint of RoBERTa's form, the dataset in the hub's layout, `-S` on top."""
-    checkpoint = tmp_path / "roberta"
-    base = AutoTokenizer.from_pretrained(clone / "models/base")
-    config = RobertaConfig.from_pretrained(clone / "models/base", max_position_embeddings=514)
-    RobertaForMaskedLM(config).save_pretrained(checkpoint)
-    base.save_pretrained(checkpoint)
+    """A switched recipe holds through `-S`; its dataset and model come from folders laid out as on the hub."""
+    make_checkpoint(tmp_path / "roberta", clone / "models/base")
     run(clone, "koner", "recipe", "klue")
     change = json.loads(run(clone, "dvc", "params", "diff", "--json"))["params.yaml"]
     assert change["recipe"] == {"old": "sample", "new": "klue"}
@@ -185,8 +200,8 @@ def test_the_klue_recipe_stays_switched(clone, tmp_path):
     assert change["base_model"]["new"] == "klue/roberta-base"
     assert read_params(clone)["lr"] == 2e-5
     commit(clone, "the klue recipe")
-    local = ["-S", "source=small", "-S", f"base_model={checkpoint}", "-S", "epochs=1", "-S", "max_divergence=1.0"]
-    run(clone, "dvc", "exp", "run", "-S", "lr=3e-5", *local)
+    local = ["-S", "source=small", "-S", f"base_model={tmp_path / 'roberta'}", "-S", "epochs=1"]
+    run(clone, "dvc", "exp", "run", "-S", "lr=3e-5", *local, "-S", "max_divergence=1.0", "-S", "max_length=100")
     values = read_params(clone)
     assert values["recipe"] == "klue"
     assert (values["lr"], values["batch_size"], values["augment"]) == (3e-5, 8, 0)
@@ -195,6 +210,24 @@ def test_the_klue_recipe_stays_switched(clone, tmp_path):
     run(clone, "koner", "recipe", "sample")
     assert read_params(clone)["recipe"] == "sample"
     run(clone, "git", "reset", "--quiet", "--hard", "HEAD~1")
+    run(clone, "dvc", "checkout")
+
+
+def test_the_klue_recipe_at_full_shape(clone, shared, tmp_path):
+    """klue/roberta-base's own shape on real sentences, a handful of steps: only the download is left untried."""
+    make_checkpoint(tmp_path / "roberta", shared / "klue-roberta-base")
+    real = load_dataset(str(shared / "klue-ner/hub"), "ner")
+    rows = {part: [real[part][i] for i in range(n)] for part, n in (("train", 40), ("validation", 12))}
+    hub_layout(tmp_path / "klue", rows)
+    run(clone, "koner", "recipe", "klue")
+    set_params(clone, source=str(tmp_path / "klue"), watch=str(tmp_path / "klue"), max_divergence=1.0, epochs=1)
+    set_params(clone, base_model=str(tmp_path / "roberta"))
+    run(clone, "dvc", "repro")
+    config = json.loads((clone / "models/ner/config.json").read_text())
+    assert (config["num_hidden_layers"], config["hidden_size"], config["hidden_dropout_prob"]) == (12, 768, 0.1)
+    assert metrics(clone, "prepare")["train"]["sentences"] == 40
+    assert metrics(clone, "evaluate")["sentences"] == 12
+    run(clone, "git", "checkout", "--", ".")
     run(clone, "dvc", "checkout")
 
 
