@@ -1,0 +1,319 @@
+import base64
+import importlib.util
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from fontTools.ttLib import TTFont
+
+from koner import html_report
+from koner.calibration import outcomes, reliability
+from koner.errors import KonerError
+from koner.evaluation import confusion, evaluate, tag_pairs
+from koner.html_report import error_cards, write_report
+from koner.labels import TYPES, Entity, tags_of
+from koner.predictions import Prediction
+from koner.semeval import breakdown
+from koner.slices import generalisation, seen_surfaces, slices
+from koner.sources import read_checked, read_source
+from koner.tagger import ScoredEntity
+
+SECTIONS = (
+    "figures",
+    "epochs",
+    "slices",
+    "confusions",
+    "calibration",
+    "semeval",
+    "generalisation",
+    "errors",
+    "params",
+)
+NOTHING = {
+    "title": "nothing",
+    "evaluation": {},
+    "slices": {},
+    "semeval": {},
+    "generalisation": {},
+    "history": [],
+    "confusions": {},
+    "reliability": {},
+    "predictions": [],
+    "params": {},
+}
+
+
+def predicted(id_, text, gold, found, source=None):
+    """A prediction whose tokens are its characters."""
+    spans = [Entity(e.start, e.end, e.label) for e in found]
+    return Prediction(
+        id_,
+        text,
+        source,
+        tuple(gold),
+        tuple(found),
+        tuple((i, i + 1) for i in range(len(text))),
+        tuple(tags_of(gold, len(text))),
+        tuple(tags_of(spans, len(text))),
+        (1.0,) * len(text),
+        tuple(e.score**0.5 for e in found),
+    )
+
+
+def made_up(sentence, draw):
+    """A prediction for a real sentence that misses, cuts, renames and invents entities now and then."""
+    found = []
+    for e in sentence.entities:
+        other = TYPES[int(draw.integers(len(TYPES)))]
+        fate = draw.choice(["right", "missed", "cut", "renamed", "both"], p=[0.82, 0.05, 0.06, 0.05, 0.02])
+        if fate == "missed":
+            continue
+        if fate in ("cut", "both") and e.end - e.start > 1:
+            e = replace(e, end=e.end - 1)
+        if fate in ("renamed", "both"):
+            e = replace(e, label=other)
+        found.append(ScoredEntity(e.start, e.end, e.label, float(draw.beta(9, 1 if fate == "right" else 3))))
+    if not sentence.entities and draw.random() < 0.2:
+        found.append(ScoredEntity(0, 2, str(draw.choice(TYPES)), 0.61))
+    return predicted(sentence.id, sentence.text, sentence.entities, found, sentence.source)
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    """Everything that the evaluate stage gives the report, over the sample's validation part."""
+    draw = np.random.default_rng(0)
+    parts = read_checked(read_source("sample", "ner", None))
+    predictions = [made_up(s, draw) for s in parts["validation"]]
+    types, tags = tag_pairs(predictions, types_only=True), tag_pairs(predictions)
+    return {
+        "title": "koner on the test part",
+        "evaluation": evaluate(predictions, temperature=1.37, seed=0, resamples=50),
+        "slices": slices(predictions, seen_surfaces(parts["train"])),
+        "semeval": breakdown(predictions),
+        "generalisation": generalisation({"development": predictions[::2], "test": predictions}),
+        "history": [
+            {
+                "epoch": epoch,
+                "train_loss": 1.9 / epoch,
+                "eval_loss": 1.2 / epoch + 0.02 * epoch,
+                "precision": 0.80 - 0.3 / epoch,
+                "recall": 0.84 - 0.4 / epoch,
+                "f1": 0.82 - 0.35 / epoch - 0.02 * (epoch > 6),
+                "accuracy": 0.97 - 0.1 / epoch,
+            }
+            for epoch in range(1, 9)
+        ],
+        "confusions": {"tags": confusion(tags), "types": confusion(types, types_only=True)},
+        "reliability": {
+            "before": reliability(*outcomes(predictions, calibrated=False)),
+            "after": reliability(*outcomes(predictions)),
+        },
+        "predictions": predictions,
+        "params": {"source": "sample", "base_model_revision": None, "lr": 0.001, "seed": 42},
+    }
+
+
+class Page(HTMLParser):
+    """What a browser would make of a page: elements, and the sentences' lines with their marks."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.elements, self.ids = [], set()
+        # For each line: its side, its text, and its marks as (start, end, type, wrong).
+        self.lines = []
+        self.stack = []
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        classes = (attributes.get("class") or "").split()
+        self.elements.append((tag, attributes))
+        self.ids.add(attributes.get("id"))
+        if tag in ("meta", "link", "input", "path", "circle"):
+            return
+        self.stack.append((tag, classes))
+        if tag == "p" and attributes.get("lang") == "ko":
+            self.lines.append([classes[0], "", []])
+        if tag == "mark" and self._in("p"):
+            self.lines[-1][2].append([len(self.lines[-1][1]), None, classes[0], "wrong" in classes])
+
+    def handle_endtag(self, tag):
+        if tag in ("path", "circle"):
+            return
+        opened, _ = self.stack.pop()
+        assert opened == tag
+        if tag == "mark" and self._in("p"):
+            self.lines[-1][2][-1][1] = len(self.lines[-1][1])
+
+    def handle_data(self, data):
+        line = any(tag == "p" and classes in (["gold"], ["found"]) for tag, classes in self.stack)
+        if line and not any("tag" in classes for _, classes in self.stack):
+            self.lines[-1][1] += data
+
+    def _in(self, tag):
+        return any(opened == tag for opened, _ in self.stack)
+
+
+def page_of(path, **given):
+    write_report(path, **{**NOTHING, **given})
+    return Page(path)
+
+
+@pytest.fixture(scope="session")
+def whole(inputs, tmp_path_factory):
+    return page_of(tmp_path_factory.mktemp("report") / "evaluate" / "report.html", **inputs)
+
+
+def test_every_section_is_there_and_linked(whole):
+    assert whole.ids >= set(SECTIONS)
+    assert {a["href"] for tag, a in whole.elements if tag == "a"} >= {f"#{section}" for section in SECTIONS}
+    assert "95 % interval" in whole.text
+    assert "best epoch: 6" in whole.text
+
+
+def test_the_page_loads_nothing(whole):
+    loaded = [a[key] for _, a in whole.elements for key in ("src", "href", "srcset", "data", "action") if key in a]
+    assert all(address.startswith(("#", "data:")) for address in loaded)
+    assert not re.search(r"https?:|@import|url\((?!data:)", whole.text)
+    policy = next(a["content"] for _, a in whole.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none'")
+
+
+def test_the_file_is_of_a_size_to_send(whole):
+    assert 50_000 < len(whole.text.encode()) < 1_500_000
+
+
+def test_the_same_input_gives_the_same_file(whole, inputs, tmp_path):
+    assert page_of(tmp_path / "again.html", **inputs).text == whole.text
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("koreanize_matplotlib"), reason="needs the font package")
+def test_the_font_holds_the_hangul_of_the_page_and_no_more(tmp_path):
+    p = predicted("a", "서울 北", [], [ScoredEntity(0, 2, "LC", 0.9)])
+    page = page_of(tmp_path / "report.html", predictions=[p])
+    font = TTFont(io.BytesIO(base64.b64decode(re.search(r"base64,([^)]+)\)", page.text)[1])))
+    assert {chr(c) for c in font.getBestCmap() if c > 0x2E80} == set("서울北")
+    # The licence reserves the names of the whole font.
+    assert not [name for name in font["name"].names if name.nameID in (1, 4, 6)]
+    assert "Boxes instead of Hangul" not in page.text
+
+
+def test_without_the_font_package_the_page_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(html_report, "_FONT_PACKAGE", "koner_no_such_package")
+    p = predicted("a", "서울", [], [ScoredEntity(0, 2, "LC", 0.9)])
+    page = page_of(tmp_path / "report.html", predictions=[p])
+    assert "Boxes instead of Hangul" in page.text
+    assert "@font-face" not in page.text
+
+
+def test_marks_stand_on_their_characters(whole, inputs):
+    cards = error_cards(inputs["predictions"])[:200]
+    assert len(whole.lines) == 2 * len(cards)
+    for card, gold, found in zip(cards, whole.lines[::2], whole.lines[1::2], strict=True):
+        p = card.prediction
+        assert [gold[0], found[0]] == ["gold", "found"]
+        assert gold[1] == found[1] == p.text
+        assert [tuple(m) for m in gold[2]] == [(e.start, e.end, e.label, e not in p.predicted) for e in sorted(p.gold)]
+        assert [tuple(m) for m in found[2]] == [(e.start, e.end, e.label, e not in p.gold) for e in sorted(p.predicted)]
+
+
+def test_markup_in_a_sentence_is_text(tmp_path):
+    text = "<script>alert(1)</script> & \"서울\"  '</p>'"
+    p = predicted("<b>id</b>", text, [Entity(0, 8, "OG")], [ScoredEntity(29, 31, "LC", 0.875)], source="<i>")
+    page = page_of(
+        tmp_path / "report.html", predictions=[p], title="<u>", params={"source": "</script><img src=x onerror=y>"}
+    )
+    assert [line[1] for line in page.lines] == [text, text]
+    assert [line[2] for line in page.lines] == [[[0, 8, "OG", True]], [[29, 31, "LC", True]]]
+    assert not {"b", "i", "u", "img"} & {tag for tag, _ in page.elements} - {"b"}
+    assert sum(tag == "script" for tag, _ in page.elements) == 1
+    assert "LC 0.88" in page.text
+
+
+def test_nothing_gives_a_page_without_sections(tmp_path):
+    page = page_of(tmp_path / "report.html")
+    assert not page.ids & set(SECTIONS)
+    assert "nothing" in page.text
+
+
+def test_no_errors_are_said(tmp_path):
+    p = predicted("a", "서울이다", [Entity(0, 2, "LC")], [ScoredEntity(0, 2, "LC", 0.9)])
+    page = page_of(tmp_path / "report.html", predictions=[p])
+    assert "errors" in page.ids
+    assert "None: every entity is found" in page.text
+    assert page.lines == []
+
+
+@pytest.mark.parametrize("missing", ["sentences", "wordpiece", "klue", "span", "intervals", "calibration"])
+def test_a_missing_figure_is_left_out(inputs, tmp_path, missing):
+    evaluation = {key: value for key, value in inputs["evaluation"].items() if key != missing}
+    assert "figures" in page_of(tmp_path / "report.html", evaluation=evaluation).ids
+
+
+def test_the_surest_wrong_prediction_comes_first():
+    gold, text = Entity(0, 2, "LC"), "서울시에서"
+    right = ScoredEntity(0, 2, "LC", 0.99)
+    predictions = [
+        predicted("right", text, [gold], [right]),
+        predicted("missed", text, [gold], []),
+        predicted("missed more", text, [Entity(0, 3, "LC")], []),
+        predicted("unsure", text, [gold], [ScoredEntity(0, 3, "LC", 0.4)]),
+        predicted("sure", text, [gold], [ScoredEntity(0, 2, "OG", 0.8)]),
+        predicted("sure of the right one", text, [gold], [right, ScoredEntity(3, 5, "TI", 0.5)]),
+    ]
+    assert [card.prediction.id for card in error_cards(predictions)] == [
+        "sure",
+        "sure of the right one",
+        "unsure",
+        "missed more",
+        "missed",
+    ]
+
+
+def test_only_the_worst_are_shown(inputs, tmp_path):
+    page = page_of(tmp_path / "report.html", predictions=inputs["predictions"], worst=3)
+    assert len(page.lines) == 6
+    assert "the worst 3 sentences are below" in page.text
+
+
+def test_small_slices_are_marked(tmp_path):
+    leaf = {"gold": 29, "predicted": 30, "correct": 20, "precision": 2 / 3, "recall": 20 / 29, "f1": 40 / 59}
+    leaves = {"news": {**leaf, "small": True}, "reviews": {**leaf, "gold": 31, "small": False}}
+    page = page_of(tmp_path / "report.html", slices={"source": leaves, "novelty": {}})
+    rows = re.findall(r"<tr><th scope=\"row\">(news|reviews)(.*?)</th>", page.text)
+    assert [(name, "few" in rest) for name, rest in rows] == [("news", True), ("reviews", False)]
+    assert "67.8" in page.text  # 40 / 59
+
+
+def test_confusions_are_shaded_by_the_root_of_the_share_of_the_row(tmp_path):
+    page = page_of(tmp_path / "report.html", confusions={"types": (np.array([[16, 9], [0, 0]]), ["PS", "O"])})
+    assert re.findall(r"--v:([\d.]+)\" title=\"(.*?)\">(\d+)", page.text) == [
+        ("0.8", "PS taken for PS: 64.0 % of PS", "16"),
+        ("0.6", "PS taken for O: 36.0 % of PS", "9"),
+    ]
+
+
+def test_one_epoch_without_a_spread_draws_a_chart(tmp_path):
+    row = {"epoch": 1, "train_loss": 0.0, "eval_loss": float("nan"), "precision": 0, "recall": 0, "f1": 0}
+    assert "best epoch: 1" in page_of(tmp_path / "report.html", history=[row]).text
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        pytest.param({"confusions": {"tags": (np.zeros((2, 2)), ["O"])}}, "'tags' has 1 labels", id="labels"),
+        pytest.param(
+            {"predictions": [predicted("a", "서울", [Entity(0, 2, "LC"), Entity(1, 2, "PS")], [])]},
+            "a: the entity 1:2",
+            id="span",
+        ),
+        pytest.param({"worst": -1}, "worst: -1", id="worst"),
+    ],
+)
+def test_bad_input_is_told(tmp_path, given, message):
+    with pytest.raises(KonerError, match=message):
+        page_of(tmp_path / "report.html", **given)
