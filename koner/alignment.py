@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
+from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from koner.corpus import SENTENCE_SCHEMA, Sentence, from_row, read_rows, to_row
 from koner.errors import KonerError
@@ -86,6 +87,15 @@ class Retagged:
     def token_tags(self) -> list[str]:
         """The gold tag of each of the sentence's tokens, in order."""
         return [ID_TO_TAG[self.labels[w][p]] for w, p in self.encoded.tokens]
+
+
+def most_tokens(config: PretrainedConfig) -> int:
+    """The longest window that a model's position embeddings can take, in tokens."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not positions or positions < 0:
+        return sys.maxsize
+    # RoBERTa and its kin count from the padding id + 1.
+    return int(positions - config.pad_token_id - 1 if "roberta" in config.model_type else positions)
 
 
 def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, stride: int) -> list[Encoded]:

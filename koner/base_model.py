@@ -16,6 +16,7 @@ from transformers import (
     RobertaModel,
 )
 
+from koner.alignment import most_tokens
 from koner.errors import KonerError
 from koner.outputs import whole_folder
 from koner.params import Params
@@ -41,6 +42,11 @@ def prepare_base_model(params: Params, texts: Iterable[str], folder: Path) -> No
         else:
             path = _local_copy(params.base_model, params.base_model_revision)
             model, tokenizer = _read_model(path), _read_tokenizer(path, "base_model")
+            if params.max_length > most_tokens(model.config):
+                raise KonerError(
+                    f"max_length: {params.max_length} is more than the {most_tokens(model.config)} tokens that the "
+                    f"base model in {path} can take"
+                )
             if len(tokenizer) > model.config.vocab_size:
                 raise KonerError(
                     f"base_model: the tokenizer in {path} has {len(tokenizer)} tokens and the model embeds only "
@@ -139,4 +145,6 @@ def _read_tokenizer(path: Path, parameter: str) -> PreTrainedTokenizerBase:
         raise KonerError(f"{parameter}: the tokenizer in {path} can't be read: {first_line(error)}") from None
     if not tokenizer.is_fast:
         raise KonerError(f"{parameter}: the tokenizer in {path} can't tell offsets: it is not a fast tokenizer")
+    if tokenizer.pad_token is None:
+        raise KonerError(f"{parameter}: the tokenizer in {path} has no padding token")
     return tokenizer

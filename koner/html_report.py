@@ -13,7 +13,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,6 @@ from koner.slices import SMALL
 _TEMPLATES = Path(__file__).parent / "templates"
 _FONT_PACKAGE, _FONT_FILE = "koreanize_matplotlib", "fonts/NanumGothic.ttf"
 _EAST_ASIAN = re.compile("[\u1100-\u11ff\u2e80-\ud7ff\uf900-\ufaff]")
-
 # Protocol and key in the evaluation, and the name on the page.
 _FIGURES = (
     ("wordpiece", "f1", "wordpiece F1"),
@@ -180,8 +179,7 @@ def _card(p: Prediction, errors: list[SpanError]) -> Card:
     for error in errors:
         for side, pieces in ((error.gold, gold), (error.predicted, predicted)):
             if side:
-                piece = pieces[side]
-                pieces[side] = Piece(piece.text, piece.label, error.kind, piece.score)
+                pieces[side] = replace(pieces[side], kind=error.kind)
     return Card(p, _pieces(p, gold), _pieces(p, predicted), errors)
 
 
@@ -191,9 +189,7 @@ def _pieces(p: Prediction, marks: Mapping[Entity, Piece]) -> list[Piece]:
     position = 0
     for entity in sorted(marks):
         if not position <= entity.start < entity.end <= len(p.text):
-            raise KonerError(
-                f"{p.id}: the entity {entity.start}:{entity.end} overlaps another or lies outside the text"
-            )
+            raise KonerError(f"{p.id}: the entity {entity.start}:{entity.end} overlaps another or leaves the text")
         pieces += [Piece(p.text[position : entity.start]), marks[entity]]
         position = entity.end
     return [piece for piece in (*pieces, Piece(p.text[position:])) if piece.text]

@@ -11,7 +11,7 @@ import torch
 from scipy.special import softmax
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from koner.alignment import Encoded, encode, token_entities
+from koner.alignment import Encoded, encode, most_tokens, token_entities
 from koner.errors import KonerError
 from koner.labels import TYPES
 from koner.normalization import Composed, compose
@@ -88,7 +88,7 @@ class Tagger:
         if unknown:
             raise KonerError(f"{folder}: the model's label '{min(unknown)}' is none of {', '.join(TYPES)}")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        limit = min(tokenizer.model_max_length, model.config.max_position_embeddings - 2)
+        limit = min(tokenizer.model_max_length, most_tokens(model.config))
         return cls(model.to(device), tokenizer, limit)
 
     def tag(self, text: str) -> list[ScoredEntity]:

@@ -122,6 +122,14 @@ def unknown_type(folder):
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "nonsense"}))
 
 
+def without_padding(folder):
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).is_file():
+            settings = json.loads((folder / name).read_text())
+            settings.pop("pad_token", None)
+            (folder / name).write_text(json.dumps(settings))
+
+
 def weights_of_another_model(folder):
     save_file({"other.weight": torch.zeros(2)}, folder / "model.safetensors", {"format": "pt"})
 
@@ -140,6 +148,7 @@ def tokenizer_of_another_model(folder):
         (spoil_config, "has no config.json"),
         (spoil_weights, "has no weights"),
         (spoil_tokenizer, "holds no tokenizer"),
+        (without_padding, "has no padding token"),
         (cut_weights_short, "can't be read safely as a model"),
         (unknown_type, "can't be read safely as a model"),
     ],
@@ -150,6 +159,12 @@ def test_a_faulty_checkpoint_is_one_sentence_and_leaves_nothing(params, checkpoi
         prepare_base_model(params.model_copy(update={"base_model": str(checkpoint)}), [], tmp_path / "base")
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("base*"))
+
+
+def test_windows_longer_than_the_model_can_take(params, checkpoint, tmp_path):
+    changes = {"base_model": str(checkpoint), "max_length": 129}
+    with pytest.raises(KonerError, match=r"^max_length: 129 is more than the 128 tokens that the base model in"):
+        prepare_base_model(params.model_copy(update=changes), [], tmp_path / "base")
 
 
 def test_the_model_made_before_stays_where_the_next_can_not_be_read(params, tmp_path):

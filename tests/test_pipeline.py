@@ -103,6 +103,10 @@ def test_every_output_of_the_stages_is_there(clone):
         "data/lost/lost.md",
         "data/predictions.parquet",
         "models/ner/model.safetensors",
+        "models/ner/README.md",
+        "metrics/breakdown.json",
+        "plots/evaluate/report.html",
+        "plots/evaluate/reliability.png",
         "metrics/report.txt",
         "plots/train/epochs.png",
         "plots/split/balance.png",
@@ -112,7 +116,10 @@ def test_every_output_of_the_stages_is_there(clone):
         assert (clone / name).stat().st_size > 0, name
     figures = metrics(clone, "evaluate")
     assert set(figures["wordpiece"]) == {"precision", "recall", "f1", "accuracy", "by_type"}
-    assert {"precision", "recall", "f1"} < set(figures["span"])
+    assert {"precision", "recall", "f1", "macro_f1"} < set(figures["span"])
+    assert set(figures["klue"]) == {"entity_f1", "char_f1", "by_type"}
+    assert set(figures["calibration"]["expected_calibration_error"]) == {"before", "after"}
+    assert all(0 <= i["low"] <= i["high"] <= 1 for i in figures["intervals"].values())
     assert set(figures["span"]["by_type"]) == {"DT", "LC", "OG", "PS", "QT", "TI"}
     assert not (clone / "models/checkpoints").exists() or not list((clone / "models/checkpoints").iterdir())
 
@@ -122,6 +129,11 @@ def test_nothing_reruns_when_nothing_changed(clone):
     assert "Running stage" not in said
     assert "up to date" in said
     assert run(clone, "git", "status", "--porcelain") == ""
+
+
+def test_what_is_served_is_what_was_evaluated(clone):
+    for path in (clone / "models/exported").iterdir():
+        assert path.read_bytes() == (clone / "models/ner" / path.name).read_bytes()
 
 
 def test_one_more_run_of_the_data_stages_gives_the_hashes_of_the_lock(clone):
@@ -149,6 +161,9 @@ def test_dvc_exp_run_with_another_learning_rate(clone):
     lr = change["metrics/train.json"]["lr"]
     assert (lr["old"], lr["new"]) == (0.001, 0.00003)
     assert "span" in run(clone, "dvc", "metrics", "diff")
+    compared = json.loads(run(clone, "koner", "compare", "main", "workspace", "--json"))
+    assert compared["sentences"] == 30
+    assert compared["figures"]["span.f1"]["b"] == pytest.approx(metrics(clone, "evaluate")["span"]["f1"], abs=1e-6)
     plots = run(clone, "dvc", "plots", "diff", "HEAD", "--out", "seen")
     page = next(word for word in plots.split() if word.startswith("file://"))
     html = (clone / "seen" / "index.html").read_text()
