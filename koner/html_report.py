@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fontTools import subset  # type: ignore[import-untyped]
+from fontTools import subset
 from jinja2 import Environment, FileSystemLoader
 from matplotlib.ticker import MaxNLocator
 
@@ -290,10 +290,10 @@ def _font(html: str) -> str | None:
         return None
     options = subset.Options(flavor="woff", hinting=False, name_IDs=[0, 7, 13, 14])
     options.drop_tables += ["TSI0", "TSI1", "TSI2", "TSI3", "TSI5"]
-    font = subset.load_font(path, options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes={ord(character) for character in html if not character.isascii()})
-    subsetter.subset(font)
     file = io.BytesIO()
-    subset.save_font(font, file, options)
+    with subset.load_font(path, options) as font:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes={ord(character) for character in html if not character.isascii()})
+        subsetter.subset(font)
+        subset.save_font(font, file, options)
     return base64.b64encode(file.getvalue()).decode()
