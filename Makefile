@@ -23,7 +23,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
-repro: $(INSTALLED) ## run the pipeline: prepare, retag, split, train, evaluate
+repro: $(INSTALLED) ## run the pipeline, from the source to a packaged model: dvc repro
 	dvc repro
 
 test: $(INSTALLED) ## run the tests
