@@ -215,8 +215,9 @@ def test_the_klue_recipe_stays_switched(clone, tmp_path):
     assert change["base_model"]["new"] == "klue/roberta-base"
     assert read_params(clone)["lr"] == 2e-5
     commit(clone, "the klue recipe")
+    windows = ["-S", "max_divergence=1.0", "-S", "max_length=100", "-S", "stride=32"]
     local = ["-S", "source=small", "-S", f"base_model={tmp_path / 'roberta'}", "-S", "epochs=1"]
-    run(clone, "dvc", "exp", "run", "-S", "lr=3e-5", *local, "-S", "max_divergence=1.0", "-S", "max_length=100")
+    run(clone, "dvc", "exp", "run", "-S", "lr=3e-5", *local, *windows)
     values = read_params(clone)
     assert values["recipe"] == "klue"
     assert (values["lr"], values["batch_size"], values["augment"]) == (3e-5, 8, 0)
