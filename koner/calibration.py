@@ -16,6 +16,7 @@ from koner.predictions import Prediction
 from koner.tagger import TEMPERATURE_KEY, Tagger
 
 BINS = 10
+RELIABILITY_COLUMNS = ("from", "to", "entities", "score", "right")
 _RANGE = (0.25, 10.0)
 _FEWEST = 30  # entities, under which a fit says nothing
 

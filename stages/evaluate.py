@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from koner.alignment import read_retagged
-from koner.calibration import outcomes, reliability
+from koner.calibration import RELIABILITY_COLUMNS, outcomes, reliability
 from koner.errors import told_plainly
 from koner.evaluation import confusion, evaluate, report, sampled, tag_pairs
 from koner.html_report import write_report
@@ -45,7 +45,8 @@ def main() -> None:
         write_table(PLOTS / f"{name}.csv", [{"actual": a, "predicted": p} for a, p in pairs])
         plot_confusion(*confusions[name], f"{name} of tokens, test part", PLOTS / f"{name}.png")
     bins = {name: reliability(*outcomes(predictions, name == "after")) for name in ("before", "after")}
-    write_table(PLOTS / "reliability.csv", [{"scores": name, **row} for name, rows in bins.items() for row in rows])
+    rows = [{"scores": name, **row} for name, found_rows in bins.items() for row in found_rows]
+    write_table(PLOTS / "reliability.csv", rows, ("scores", *RELIABILITY_COLUMNS))
     plot_reliability(bins, PLOTS / "reliability.png")
     write_report(
         PLOTS / "report.html",

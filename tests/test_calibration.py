@@ -6,7 +6,15 @@ from transformers import AutoTokenizer
 
 from koner.alignment import retag
 from koner.base_model import prepare_base_model
-from koner.calibration import calibration, calibration_error, fit_temperature, outcomes, reliability, store_temperature
+from koner.calibration import (
+    RELIABILITY_COLUMNS,
+    calibration,
+    calibration_error,
+    fit_temperature,
+    outcomes,
+    reliability,
+    store_temperature,
+)
 from koner.corpus import RawSentence, check
 from koner.labels import Entity
 from koner.params import load_params
@@ -38,6 +46,7 @@ def test_without_entities_there_is_no_error_and_no_row():
 
 def test_rows_hold_bounds_counts_mean_score_and_share_right():
     rows = reliability(np.array([0.12, 0.18, 1.0]), np.array([False, True, True]))
+    assert all(tuple(row) == RELIABILITY_COLUMNS for row in rows)
     assert rows == [
         {"from": 0.1, "to": 0.2, "entities": 2, "score": 0.15, "right": 0.5},
         {"from": 0.9, "to": 1.0, "entities": 1, "score": 1.0, "right": 1.0},
