@@ -21,16 +21,14 @@ ROW_GROUP = 10_000
 _MARK = re.compile(rf"<([^<>]+):({'|'.join(TYPES)})>")
 _KNOWN_TAGS = frozenset(TAGS)
 
+ENTITY_FIELDS = [("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]
 SENTENCE_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("text", pa.string()),
         ("source", pa.string()),
         ("tags", pa.list_(pa.string())),
-        (
-            "entities",
-            pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())])),
-        ),
+        ("entities", pa.list_(pa.struct(ENTITY_FIELDS))),
     ]
 )
 
@@ -158,8 +156,8 @@ def check(raw: RawSentence) -> Sentence:
     composed = compose(text)
     if composed.spans is not None:
         spans = composed.spans
+        inside = {offset for start, end in spans for offset in range(start + 1, end)}
         for entity in entities_of(tags):
-            inside = {offset for start, end in spans for offset in range(start + 1, end)}
             if entity.start in inside or entity.end in inside:
                 raise ValueError(
                     f"the entity '{text[entity.start : entity.end]}' begins or ends inside a composed character"
@@ -186,6 +184,16 @@ def checked(raws: Iterable[RawSentence], faults: Faults) -> Iterator[Sentence]:
             faults.add(raw.where, raw.id, str(fault))
 
 
+def entity_rows(entities: Iterable[Entity]) -> list[dict[str, Any]]:
+    """Lays entities out as structs of `ENTITY_FIELDS`."""
+    return [{"start": e.start, "end": e.end, "label": e.label} for e in entities]
+
+
+def entities_from_rows(rows: Iterable[dict[str, Any]]) -> tuple[Entity, ...]:
+    """Reads entities back from structs of `ENTITY_FIELDS`."""
+    return tuple(Entity(e["start"], e["end"], e["label"]) for e in rows)
+
+
 def to_row(sentence: Sentence) -> dict[str, Any]:
     """Lays a sentence out as a row of `SENTENCE_SCHEMA`."""
     return {
@@ -193,7 +201,7 @@ def to_row(sentence: Sentence) -> dict[str, Any]:
         "text": sentence.text,
         "source": sentence.source,
         "tags": list(sentence.tags),
-        "entities": [{"start": e.start, "end": e.end, "label": e.label} for e in sentence.entities],
+        "entities": entity_rows(sentence.entities),
     }
 
 
@@ -204,7 +212,7 @@ def from_row(row: dict[str, Any]) -> Sentence:
         row["text"],
         row["source"],
         tuple(row["tags"]),
-        tuple(Entity(e["start"], e["end"], e["label"]) for e in row["entities"]),
+        entities_from_rows(row["entities"]),
     )
 
 

@@ -11,20 +11,19 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from koner.alignment import Retagged, Span
-from koner.corpus import read_rows, write_rows
+from koner.corpus import ENTITY_FIELDS, entities_from_rows, entity_rows, read_rows, write_rows
 from koner.errors import KonerError
 from koner.labels import Entity
 from koner.tagger import ScoredEntity, Tagger
 
 _CHUNK = 512  # sentences between two steps of the progress bar
-_SPAN = [("start", pa.int32()), ("end", pa.int32()), ("label", pa.string())]
 PREDICTION_SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("text", pa.string()),
         ("source", pa.string()),
-        ("gold", pa.list_(pa.struct(_SPAN))),
-        ("predicted", pa.list_(pa.struct([*_SPAN, ("score", pa.float64())]))),
+        ("gold", pa.list_(pa.struct(ENTITY_FIELDS))),
+        ("predicted", pa.list_(pa.struct([*ENTITY_FIELDS, ("score", pa.float64())]))),
         ("token_starts", pa.list_(pa.int32())),
         ("token_ends", pa.list_(pa.int32())),
         ("gold_tags", pa.list_(pa.string())),
@@ -113,7 +112,7 @@ def _to_row(p: Prediction) -> dict[str, Any]:
         "id": p.id,
         "text": p.text,
         "source": p.source,
-        "gold": [{"start": e.start, "end": e.end, "label": e.label} for e in p.gold],
+        "gold": entity_rows(p.gold),
         "predicted": [{"start": e.start, "end": e.end, "label": e.label, "score": e.score} for e in p.found],
         "token_starts": [start for start, _ in p.offsets],
         "token_ends": [end for _, end in p.offsets],
@@ -129,7 +128,7 @@ def _from_row(row: dict[str, Any]) -> Prediction:
         row["id"],
         row["text"],
         row["source"],
-        tuple(Entity(e["start"], e["end"], e["label"]) for e in row["gold"]),
+        entities_from_rows(row["gold"]),
         tuple(ScoredEntity(e["start"], e["end"], e["label"], e["score"]) for e in row["predicted"]),
         tuple(zip(row["token_starts"], row["token_ends"], strict=True)),
         tuple(row["gold_tags"]),
