@@ -17,7 +17,7 @@ except PackageNotFoundError:  # run from a checkout that is not installed
 
 
 def __getattr__(name: str) -> Any:
-    # torch takes seconds to import, and most of the package does without it.
+    # Most of the package does without a tagger, and what it imports.
     if name in __all__:
         from koner import tagger
 

@@ -16,7 +16,7 @@ from transformers import (
     RobertaModel,
 )
 
-from koner.alignment import most_tokens
+from koner.encoding import most_tokens
 from koner.errors import KonerError
 from koner.outputs import whole_folder
 from koner.params import Params
@@ -42,10 +42,11 @@ def prepare_base_model(params: Params, texts: Iterable[str], folder: Path) -> No
         else:
             path = _local_copy(params.base_model, params.base_model_revision)
             model, tokenizer = _read_model(path), _read_tokenizer(path, "base_model")
-            if params.max_length > most_tokens(model.config):
+            most = most_tokens(model.config.to_dict())
+            if params.max_length > most:
                 raise KonerError(
-                    f"max_length: {params.max_length} is more than the {most_tokens(model.config)} tokens that the "
-                    f"base model in {path} can take"
+                    f"max_length: {params.max_length} is more than the {most} tokens that the base model in {path} "
+                    "can take"
                 )
             if len(tokenizer) > model.config.vocab_size:
                 raise KonerError(

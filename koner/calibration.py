@@ -11,7 +11,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
-from koner.alignment import Retagged, token_entities
+from koner.alignment import Retagged
+from koner.decoding import token_entities
 from koner.predictions import Prediction
 from koner.tagger import TEMPERATURE_KEY, Tagger
 

@@ -10,8 +10,9 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
-from koner.alignment import Retagged, Span
+from koner.alignment import Retagged
 from koner.corpus import ENTITY_FIELDS, entities_from_rows, entity_rows, read_rows, write_rows
+from koner.encoding import Span
 from koner.errors import KonerError
 from koner.labels import Entity
 from koner.tagger import ScoredEntity, Tagger

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from scipy.special import softmax
-from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
 
-from koner.alignment import Encoded, encode, most_tokens, token_entities
+from koner.decoding import ScoredEntity, Tagged, decode
+from koner.encoding import Encoded, Window, encode, encode_by_sentence, most_tokens, windowed
 from koner.errors import KonerError
-from koner.labels import TYPES
+from koner.labels import OUTSIDE, TAGS, TYPES
 from koner.normalization import Composed, compose
+from koner.runtime import Runtime, choose_runtime
+
+__all__ = ["TEMPERATURE_KEY", "EncodedText", "ScoredEntity", "Tagged", "Tagger", "TokenLogits"]
 
 _TOKENS_PER_BATCH = 4096
 TEMPERATURE_KEY = "koner_temperature"
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredEntity:
-    """An entity found in a text: `text[start:end]` in code points of the text as given, its type and score.
-
-    The score is the mean, over the entity's tokens, of the probability of the tag that each was given, at the model's
-    temperature.
-    """
-
-    start: int
-    end: int
-    label: str
-    score: float
-
-
 @dataclass(frozen=True)
-class Tagged:
-    """A text's entities, and the tag that each of its tokens was given with that tag's probability."""
+class EncodedText:
+    """A text as the model reads it: in NFC, and cut into windows of tokens."""
 
-    entities: tuple[ScoredEntity, ...]
-    token_tags: tuple[str, ...]
-    token_scores: tuple[float, ...]
+    composed: Composed
+    encoded: Encoded
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The model's inputs for this text, in order."""
+        return self.encoded.windows
 
 
 @dataclass(frozen=True)
@@ -55,41 +50,55 @@ class TokenLogits:
 class Tagger:
     """A trained token-classification model with its tokenizer, as `Tagger.load(folder)` reads it.
 
-    Windows of `max_length` tokens overlap by a quarter; a token that two windows hold is tagged by the one that
-    shows more of its surroundings, so that texts of any length are tagged whole.
+    A text of at most `max_length` tokens is read whole. A longer one is read sentence by sentence, and a sentence
+    that is too long itself in windows that overlap by a quarter; a token that two windows hold is tagged by the one
+    that shows more of its surroundings. Any thread may call any method, if the runtime lets it.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_length: int) -> None:
-        self.model = model.eval()
-        self.tokenizer = tokenizer
+    def __init__(
+        self,
+        runtime: Runtime,
+        tokenizer: Tokenizer,
+        tags: Sequence[str],
+        max_length: int,
+        pad_id: int = 0,
+        temperature: float = 1.0,
+    ) -> None:
+        self.runtime = runtime
         self.max_length = max_length
         self.stride = max_length // 4
+        self.tokenizer = windowed(tokenizer, self.max_length, self.stride)
+        self.tags = list(tags)
+        types = {tag[2:] for tag in tags if tag != OUTSIDE}
+        self.labels = tuple(type_ for type_ in TYPES if type_ in types)
+        self.pad_id = pad_id
         # Fitted by `koner.calibration`; 1 for a model that was not calibrated.
-        self.temperature = float(getattr(model.config, TEMPERATURE_KEY, 1.0))
-        self.tags = [model.config.id2label[i] for i in range(model.config.num_labels)]
+        self.temperature = temperature
 
     @classmethod
-    def load(cls, folder: str | Path, device: str | None = None) -> Tagger:
-        """Reads a model folder (configuration, safetensors, tokenizer); a GPU is used where there is one.
+    def load(cls, folder: str | Path, device: str | None = None, threads: int | None = None) -> Tagger:
+        """Reads a model folder (configuration, tokenizer, ONNX or safetensors); `koner.runtime` says what runs it.
 
         Raises `KonerError` where the folder holds no such model, or one whose labels are not KLUE-NER's types.
         """
         folder = Path(folder)
         if not (folder / "config.json").is_file():
-            raise KonerError(f"{folder} holds no model; run `dvc repro`")
+            raise KonerError(f"{folder} holds no model; run `dvc repro` or `dvc pull`")
         try:
-            model = AutoModelForTokenClassification.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True, trust_remote_code=False
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        except (OSError, ValueError) as error:
+            config = _read_json(folder / "config.json")
+            tags = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+            limit = min(_window_limit(folder), most_tokens(config))
+            pad_id = int(config.get("pad_token_id") or 0)
+            temperature = float(config.get(TEMPERATURE_KEY, 1.0))
+            tokenizer = _read_tokenizer(folder)
+        except KeyError as error:
+            raise KonerError(f"{folder} can't be read as a model: config.json lacks {error}") from None
+        except Exception as error:  # tokenizers raises nothing narrower
             raise KonerError(f"{folder} can't be read as a model: {error}") from None
-        unknown = {label[2:] for label in model.config.id2label.values() if label != "O"} - set(TYPES)
+        unknown = [tag for tag in tags if tag not in TAGS]
         if unknown:
-            raise KonerError(f"{folder}: the model's label '{min(unknown)}' is none of {', '.join(TYPES)}")
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        limit = min(tokenizer.model_max_length, most_tokens(model.config))
-        return cls(model.to(device), tokenizer, limit)
+            raise KonerError(f"{folder}: the model's label '{unknown[0]}' is none of {', '.join(TAGS)}")
+        return cls(choose_runtime(folder, device, threads), tokenizer, tags, limit, pad_id, temperature)
 
     def tag(self, text: str) -> list[ScoredEntity]:
         """Finds the entities of one text, in order; offsets are code points of the text as given."""
@@ -99,48 +108,84 @@ class Tagger:
         """Tags texts, batched by length; the results stand in the order of the texts."""
         return [self.decode(logits) for logits in self.logits(texts)]
 
-    def decode(self, logits: TokenLogits, temperature: float | None = None) -> Tagged:
-        """Reads the entities off a text's logits; `temperature` stands in for the model's own."""
-        values = logits.values / (temperature or self.temperature)
-        best = values.argmax(axis=1)
-        probabilities = softmax(values, axis=1)[np.arange(len(best)), best]
-        tags = tuple(self.tags[i] for i in best)
-        entities = tuple(
-            ScoredEntity(
-                *logits.composed.original_span(found.start, found.end), found.label, float(probabilities[a:b].mean())
-            )
-            for found, (a, b) in token_entities(tags, logits.encoded.offsets)
-        )
-        return Tagged(entities, tags, tuple(probabilities.tolist()))
-
     def logits(self, texts: Sequence[str]) -> list[TokenLogits]:
         """Runs the model over texts, batched by length; a token of two windows has one row."""
+        encoded = self.encode(texts)
+        windows = [window for text in encoded for window in text.windows]
+        rows: list[np.ndarray] = [np.empty(0)] * len(windows)
+        for batch in _batches(windows):
+            for i, row in zip(batch, self.run([windows[i] for i in batch]), strict=True):
+                rows[i] = row
+        found = iter(rows)
+        return [self.join(text, [next(found) for _ in text.windows]) for text in encoded]
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Brings texts to NFC and cuts them into windows; the cheap part, apart from the model."""
         composed = [compose(text) for text in texts]
         encoded = encode([c.text for c in composed], self.tokenizer, self.max_length, self.stride)
-        windows = [(s, w) for s, e in enumerate(encoded) for w in range(len(e.windows))]
-        windows.sort(key=lambda at: len(encoded[at[0]].windows[at[1]]))
-        rows: list[list[np.ndarray]] = [[np.empty(0)] * len(e.windows) for e in encoded]
-        for batch in _batches(windows, [len(encoded[s].windows[w]) for s, w in windows]):
-            inputs = self.tokenizer.pad(
-                {"input_ids": [list(encoded[s].windows[w].input_ids) for s, w in batch]}, return_tensors="pt"
-            ).to(self.model.device)
-            with torch.inference_mode():
-                found = self.model(**inputs).logits.float().cpu().numpy()
-            for row, (s, w) in zip(found, batch, strict=True):
-                rows[s][w] = row
         return [
-            TokenLogits(c, e, np.array([r[w][p] for w, p in e.tokens], np.float32).reshape(-1, len(self.tags)))
-            for c, e, r in zip(composed, encoded, rows, strict=True)
+            EncodedText(
+                c,
+                e if len(e.windows) == 1 else encode_by_sentence(c.text, self.tokenizer, self.max_length, self.stride),
+            )
+            for c, e in zip(composed, encoded, strict=True)
         ]
 
+    def run(self, windows: Sequence[Window]) -> list[np.ndarray]:
+        """Runs windows, at least one, as one padded batch; gives the logits of each, float32 (tokens, tags)."""
+        shape = len(windows), max(map(len, windows))
+        input_ids = np.full(shape, self.pad_id, np.int64)
+        attention_mask = np.zeros(shape, np.int64)
+        for i, window in enumerate(windows):
+            input_ids[i, : len(window)] = window.input_ids
+            attention_mask[i, : len(window)] = 1
+        found = self.runtime(input_ids, attention_mask)
+        return [row[: len(window)] for row, window in zip(found, windows, strict=True)]
 
-def _batches(items: Iterable[tuple[int, int]], lengths: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Groups items of growing length so that a padded batch holds at most `_TOKENS_PER_BATCH` tokens."""
-    batch: list[tuple[int, int]] = []
-    for item, length in zip(items, lengths, strict=True):
-        if batch and (len(batch) + 1) * length > _TOKENS_PER_BATCH:
+    def join(self, text: EncodedText, rows: Sequence[np.ndarray]) -> TokenLogits:
+        """Puts the logits of a text's windows, in their order, together: one row a token."""
+        values = np.array([rows[w][p] for w, p in text.encoded.tokens], np.float32).reshape(-1, len(self.tags))
+        return TokenLogits(text.composed, text.encoded, values)
+
+    def decode(self, logits: TokenLogits, temperature: float | None = None) -> Tagged:
+        """Reads the entities off a text's logits; `temperature` stands in for the model's own."""
+        return decode(
+            logits.values, self.tags, logits.encoded.offsets, logits.composed, temperature or self.temperature
+        )
+
+
+def _batches(windows: Sequence[Window]) -> Iterator[list[int]]:
+    """Groups windows, by their indices, so that a padded batch holds at most `_TOKENS_PER_BATCH` tokens."""
+    batch: list[int] = []
+    for i in sorted(range(len(windows)), key=lambda i: len(windows[i])):
+        if batch and (len(batch) + 1) * len(windows[i]) > _TOKENS_PER_BATCH:
             yield batch
             batch = []
-        batch.append(item)
+        batch.append(i)
     if batch:
         yield batch
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    values = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(values, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return values
+
+
+def _window_limit(folder: Path) -> int:
+    """The longest window that a folder's tokenizer is set to."""
+    path = folder / "tokenizer_config.json"
+    return int(_read_json(path).get("model_max_length", sys.maxsize)) if path.is_file() else sys.maxsize
+
+
+def _read_tokenizer(folder: Path) -> Tokenizer:
+    path = folder / "tokenizer.json"
+    if path.is_file():
+        return Tokenizer.from_file(str(path))
+    # Slow to import, and only older models have a vocabulary alone.
+    from transformers import AutoTokenizer
+
+    read = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    backend: Tokenizer = read.backend_tokenizer
+    return backend

@@ -1,12 +1,9 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from koner.alignment import (
     RETAGGED_SCHEMA,
-    encode,
     read_back,
     read_retagged,
     retag,
@@ -69,49 +66,19 @@ def test_a_long_sentence_is_cut_into_overlapping_windows(tokenizer):
     assert read_back(retagged) == [Entity(2, 8, "QT")]
 
 
-def test_the_window_with_more_context_answers_for_a_token(tokenizer):
-    (encoded,) = encode(["0123456789"], tokenizer, 6, 2)
-    assert encoded.tokens == [
-        *[(0, 1), (0, 2), (0, 3)],
-        *[(1, 2), (1, 3)],
-        *[(2, 2), (2, 3)],
-        *[(3, 2), (3, 3), (3, 4)],
-    ]
-
-
-@settings(deadline=None)
-@given(st.integers(1, 60), st.integers(8, 20), st.data())
-def test_windows_together_cover_every_token_exactly_once(tokenizer, length, max_length, data):
-    stride = data.draw(st.integers(0, max_length - 3))
-    (encoded,) = encode(["7" * length], tokenizer, max_length, stride)
-    assert encoded.offsets == [(i, i + 1) for i in range(length)]
-    assert len(set(encoded.tokens)) == length
-    assert all(len(window) <= max_length for window in encoded.windows)
-
-
-def test_each_text_keeps_its_own_windows(tokenizer):
-    lengths = [len(encoded.windows) for encoded in encode(["0", "0123456789", "서울"], tokenizer, 6, 2)]
-    assert lengths == [1, 4, 1]
-
-
-def test_no_text_gives_no_windows(tokenizer):
-    assert encode([], tokenizer, 6, 2) == []
-
-
-@pytest.mark.parametrize("stride", [4, 5, 100])
-def test_a_stride_that_leaves_no_room_is_refused(tokenizer, stride):
-    with pytest.raises(KonerError, match=f"stride: {stride} tokens leave no room to move in windows of max_length 6"):
-        encode(["0123456789"], tokenizer, 6, stride)
-
-
-def test_the_largest_stride_moves_by_one_token(tokenizer):
-    (encoded,) = encode(["0123456789"], tokenizer, 6, 3)
-    assert len(encoded.windows) == 7
-
-
 def test_a_tokenizer_that_tells_no_offsets_is_refused():
     with pytest.raises(KonerError, match="not a fast tokenizer"):
-        encode(["서울"], SimpleNamespace(is_fast=False), 6, 2)
+        retag([sentence("서울")], SimpleNamespace(is_fast=False), 6, 2)
+
+
+def test_both_kinds_of_tokenizer_give_the_same(tokenizer):
+    sentences = [sentence("01<234567:QT>89"), sentence("<스타뎀:PS>의")]
+    assert retag(sentences, tokenizer.backend_tokenizer, 6, 2) == retag(sentences, tokenizer, 6, 2)
+
+
+def test_a_stride_that_leaves_no_room_is_refused(tokenizer):
+    with pytest.raises(KonerError, match="stride: 4 tokens leave no room"):
+        retag([sentence("서울")], tokenizer, 6, 4)
 
 
 def test_types_in_a_token():

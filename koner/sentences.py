@@ -1,0 +1,27 @@
+"""Where sentences end, for texts that are too long to be read at once."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+# The ends of lines as `str.splitlines` knows them. A full stop after a digit is part of a date (2024. 3. 15.) or of a
+# list's number far more often than an end. Looking back, and never back again (`++`), keeps it linear on any text.
+_END = re.compile(
+    r"""
+    (?: (?: (?<=[!?…。！？｡]) | (?<=\.)(?<!\d\.) ) ["'”’»」』》〉)\]）］]*+ \s | [\n\v\f\r\x1c-\x1e\x85\u2028\u2029] )
+    \s*+
+    """,
+    re.VERBOSE,
+)
+
+
+def sentence_spans(text: str) -> list[tuple[int, int]]:
+    """Cuts a text into sentences: half-open spans (code points) that cover it in order, whitespace with the former.
+
+    A sentence ends at the end of a line, and at `.`, `!`, `?`, `…` or `。`, closing quotes and brackets with it, where
+    whitespace follows. No span is blank, unless the whole text is.
+    """
+    begin = len(text) - len(text.lstrip())
+    cuts = {found.end() for found in _END.finditer(text, begin)}
+    return list(pairwise(sorted({0, len(text), *cuts})))
