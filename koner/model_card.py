@@ -121,7 +121,7 @@ def write_card(
     `params` are the values of `params.yaml`; the others are the metrics that the stages evaluate, split and train
     wrote. A figure that a stage did not write is left out. Raises `KonerError` for parameters that are not valid.
     """
-    checked = check_params(params, PARAMS_FILE)
+    checked = check_params(params, PARAMS_FILE, Params)
     parts = _parts(checked)
     data, base = parts["source"], parts.get("base_model")
     metadata = _metadata(checked, parts, evaluation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -64,35 +64,41 @@ class Params(BaseModel):
         return self
 
 
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Reads and checks the parameters; raises `KonerError` that names the key, its value and what is allowed.
 
     YAML 1.2 (ruamel), as DVC reads it: PyYAML's 1.1 takes the `3e-05` that DVC writes for a string.
     """
-    return check_params(read_yaml(path), path)
+    return check_params(read_yaml(path), path, Params)
 
 
-def check_params(values: Any, path: Path) -> Params:
-    """Checks values that came from `path`; raises `KonerError` with one sentence for the first fault."""
+def check_params(values: Any, path: Path, schema: type[Checked]) -> Checked:
+    """Checks values that came from `path`; raises `KonerError` with one sentence for the first fault.
+
+    The description of each field of `schema` says what it allows.
+    """
     if not isinstance(values, dict):
         raise KonerError(f"{path}: the top level must be `key: value` lines")
     for key in values:
         if not isinstance(key, str):
-            raise KonerError(f"{path}: the key {key!r} is not a word; known are {', '.join(Params.model_fields)}")
+            raise KonerError(f"{path}: the key {key!r} is not a word; known are {', '.join(schema.model_fields)}")
     try:
-        return Params.model_validate(values)
+        return schema.model_validate(values)
     except ValidationError as error:
-        raise KonerError(f"{path}: {_sentence(error, values)}") from None
+        raise KonerError(f"{path}: {_sentence(error, values, schema)}") from None
 
 
-def _sentence(error: ValidationError, values: dict[str, Any]) -> str:
+def _sentence(error: ValidationError, values: dict[str, Any], schema: type[BaseModel]) -> str:
     fault = error.errors(include_url=False)[0]
     if not fault["loc"]:
         return str(fault["msg"]).removeprefix("Value error, ")
     key = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
-        return f"{key}: {values[key]!r} is set, but there is no such key; known are {', '.join(Params.model_fields)}"
-    allowed = Params.model_fields[key].description
+        return f"{key}: {values[key]!r} is set, but there is no such key; known are {', '.join(schema.model_fields)}"
+    allowed = schema.model_fields[key].description
     if fault["type"] == "missing":
         return f"{key} is missing; it must be {allowed}"
     return f"{key}: {values[key]!r} is not allowed; it must be {allowed}"
@@ -133,7 +139,7 @@ def switch_recipe(name: str, path: Path = PARAMS_FILE) -> dict[str, tuple[Any, A
     changed = {key: (document.get(key), value) for key, value in new.items() if document.get(key) != value}
     for key, value in new.items():
         document[key] = value
-    check_params(dict(document), path)
+    check_params(dict(document), path, Params)
     draft = path.with_suffix(".tmp")
     with draft.open("w", encoding="utf-8") as file:
         yaml.dump(document, file)

@@ -158,7 +158,7 @@ def test_a_small_learning_rate_is_a_number(path, written):
 def test_a_recipe_sets_every_parameter_but_the_seed(root, name):
     recipe = read_yaml(root / "koner" / "recipes" / f"{name}.yaml")
     assert set(recipe) == set(Params.model_fields) - {"recipe", "seed"}
-    check_params({**recipe, "recipe": name, "seed": 1}, root)
+    check_params({**recipe, "recipe": name, "seed": 1}, root, Params)
 
 
 def comments(path):
