@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain, count
 from pathlib import Path
+from typing import cast
 
 import click
 
-from koner.errors import told_plainly
-from koner.params import PARAMS_FILE, RECIPES, switch_recipe
+from koner.answers import OFFSETS, Offsets, chosen
+from koner.errors import KonerError, told_plainly
+from koner.labels import TYPES
+from koner.tag_formats import FORMATS, Format, written
+from koner.text_lines import Reader, line_chunks
+
+# What a shell gives for a command that Ctrl-C ended: 128 and the signal's number.
+_INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,17 +30,20 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("name", metavar=f"[{'|'.join(RECIPES)}]")
+@click.argument("name", metavar="[sample|klue]")
 @click.option(
     "--params",
     "path",
     type=click.Path(path_type=Path),
-    default=PARAMS_FILE,
+    default=Path("params.yaml"),
     show_default=True,
     help="The parameters file to rewrite.",
 )
 def recipe(name: str, path: Path) -> None:
     """Write a recipe's values into params.yaml, where every later run stays on them."""
+    # Slow to import, as what the commands below import is.
+    from koner.params import switch_recipe
+
     with told_plainly():
         changed = switch_recipe(name, path)
     for key, (old, new) in changed.items():
@@ -51,10 +66,132 @@ def compare(a: str, b: str, repo: str, show: int, resamples: int, seed: int, jso
 
     A and B are git revisions (main, HEAD~1, a tag, a hash), names of DVC experiments, or `workspace`.
     """
-    # Slow to import, and no other command needs it.
     from koner.comparison import as_json, load_predictions_of, render
     from koner.comparison import compare as compared
 
     with told_plainly():
         comparison = compared(load_predictions_of(a, repo), load_predictions_of(b, repo), resamples, seed, names=(a, b))
     click.echo(json.dumps(as_json(comparison), ensure_ascii=False, indent=2) if json_ else render(comparison, show))
+
+
+@main.command()
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option(
+    "-f",
+    "--file",
+    "files",
+    multiple=True,
+    metavar="PATH",
+    help="A UTF-8 file of texts, one a line; - is standard input. May be given again.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="A table to look at; a line of JSON a text, as POST /infer answers; the text with <서울:LC> marks.",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=Path("models/ner"),
+    show_default=True,
+    help="The folder of the model.",
+)
+@click.option(
+    "--min-score",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Leave out entities of a lower score.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    type=click.Choice(TYPES),
+    help="Give entities of this type only. May be given again.",
+)
+@click.option(
+    "--offsets",
+    type=click.Choice(OFFSETS),
+    default="codepoint",
+    show_default=True,
+    help="What start and end count: code points (Python), or UTF-16 code units (JavaScript, Java).",
+)
+def tag(
+    texts: tuple[str, ...],
+    files: tuple[str, ...],
+    format_: Format,
+    model: Path,
+    min_score: float,
+    labels: tuple[str, ...],
+    offsets: Offsets,
+) -> None:
+    """Find the named entities of each TEXT, of each line of the files, or else of standard input.
+
+    Every text gets its result, in order, an empty one too. Results come as the input does.
+    """
+    try:
+        with told_plainly(), ExitStack() as opened:
+            chunks = _chunks(texts, files or (() if texts else ("-",)), opened)
+            from tqdm import tqdm
+
+            from koner.tagger import Tagger
+
+            tagger = Tagger.load(model)
+            number = count(1)
+            # On the results' own terminal, a bar among them would only be in the way.
+            with tqdm(unit=" texts", disable=sys.stdout.isatty() or not sys.stderr.isatty()) as progress:
+                for chunk in chunks:
+                    results = [
+                        written(format_, next(number), text, chosen(tagged, min_score, labels or None), offsets)
+                        for text, tagged in zip(chunk, tagger.tag_all(chunk), strict=True)
+                    ]
+                    _print("".join(results))
+                    progress.update(len(chunk))
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+
+
+def _chunks(texts: Iterable[str], files: Iterable[str], opened: ExitStack) -> Iterator[list[str]]:
+    """Checks the texts and opens every file at once, so that a wrong one is told before any is tagged."""
+    for number, text in enumerate(texts, start=1):
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise KonerError(f"TEXT {number} is not UTF-8")
+    streams: list[tuple[Reader, str]] = []
+    for path in files:
+        if path == "-":
+            streams.append((cast("Reader", sys.stdin.buffer), "standard input"))
+            continue
+        try:
+            streams.append((opened.enter_context(open(path, "rb")), path))  # noqa: SIM115
+        except OSError as error:
+            raise KonerError(f"{path} can't be read: {error.strerror}") from None
+    return chain([list(texts)] if texts else [], *(line_chunks(stream, name) for stream, name in streams))
+
+
+def _print(results: str) -> None:
+    try:
+        # As bytes, they are UTF-8 whatever the locale says.
+        click.echo(results.encode("utf-8"), nl=False)
+    except BrokenPipeError:
+        raise  # click ends the program without a word
+    except OSError as error:
+        raise KonerError(f"the results can't be written: {error.strerror}") from None
+
+
+@main.command()
+@click.option("--host", help="The address to listen on, in place of HOST.")
+@click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on, in place of PORT.")
+@click.option("--workers", type=click.IntRange(1), help="How many processes, in place of WORKERS.")
+def serve(host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve the model over HTTP: POST /infer, and a page to try it on.
+
+    Everything else is set in the environment; the README lists it.
+    """
+    given = {"HOST": host, "PORT": port, "WORKERS": workers}
+    environment = os.environ | {name: str(value) for name, value in given.items() if value is not None}
+    # The process becomes the service, so that signals meet it directly.
+    os.execve(sys.executable, [sys.executable, "-m", "app"], environment)  # noqa: S606
