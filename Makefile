@@ -8,7 +8,7 @@ export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test lint lock clean
+.PHONY: help setup repro serve test browser lint lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -26,8 +26,17 @@ $(INSTALLED): requirements.lock pyproject.toml
 repro: $(INSTALLED) ## run the pipeline, from the source to a packaged model: dvc repro
 	dvc repro
 
-test: $(INSTALLED) ## run the tests
+serve: $(INSTALLED) ## serve the model that dvc.lock pins: POST http://127.0.0.1:8000/infer
+	@python -m app
+
+test: $(INSTALLED) browser ## run the tests
 	pytest
+
+# The page is tested in a real browser: Debian's, where it can be installed; without one those tests are skipped.
+browser:
+	@command -v chromium chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
+	  echo 'no chromium and chromium-driver here: the tests of the page in a browser will be skipped' >&2
 
 lint: $(INSTALLED) ## check style and types
 	ruff check .

@@ -1,0 +1,13 @@
+"""`python -m app` starts the service: gunicorn, with the configuration beside this file."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+CONFIGURATION = Path(__file__).with_name("gunicorn.conf.py")
+
+if __name__ == "__main__":
+    # The process becomes gunicorn, so that signals meet it directly.
+    os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION)])  # noqa: S606
