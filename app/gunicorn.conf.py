@@ -69,8 +69,8 @@ wsgi_app = "app:create_app()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
 worker_class = "gthread"
-# Each waits for the batcher with a request; the queue is what bounds them.
-threads = 64
+# One for each request that may wait, and some to refuse more and to tell the worker's health meanwhile.
+threads = _settings.queue_requests + 16
 graceful_timeout = _settings.grace
 # A worker gives no sign of life while it loads its model.
 timeout = 120

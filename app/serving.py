@@ -34,7 +34,12 @@ class CountingBatcher(Batcher):
 
     def __init__(self, tagger: Tagger, settings: Settings) -> None:
         super().__init__(
-            tagger, settings.queue_tokens, settings.batch_tokens, settings.wait_ms / 1000, self._observe_batch
+            tagger,
+            settings.queue_tokens,
+            settings.batch_tokens,
+            settings.wait_ms / 1000,
+            self._observe_batch,
+            settings.queue_requests,
         )
 
     def _observe_batch(self, windows: int, tokens: int, seconds: float) -> None:

@@ -69,8 +69,15 @@ class Settings(BaseSettings):
         title="texts in a request; more get 422",
         description="a whole number from 1 to 1000000",
     )
+    queue_requests: int = Field(
+        default=128,
+        ge=1,
+        le=10_000,
+        title="requests that may wait for the model, in each process; more get 503",
+        description="a whole number from 1 to 10000",
+    )
     queue_tokens: int = Field(
-        default=65_536,
+        default=16_384,
         ge=1,
         le=1_000_000_000,
         title="tokens that may wait for the model; beyond them requests get 503",

@@ -61,7 +61,7 @@ def fill_batch(lengths: Sequence[int], batch_tokens: int) -> list[int]:
 class Batcher:
     """Tags texts for many threads at once; one background thread of its own runs the model, batch by batch.
 
-    At most `max_queued_tokens` tokens (windows' lengths, unpadded) wait; a padded batch holds at most `batch_tokens`,
+    At most `max_queued_tokens` tokens (windows' lengths, unpadded) wait, and at most `max_callers` callers; a padded batch holds at most `batch_tokens`,
     save that of a single longer window. While a batch runs, arrivals queue up for the next. After a batch the thread
     waits, at most `wait` seconds, until as many callers are there as there were at its end: answered callers tend to
     ask again at once, and without them the next batch would run half empty. A single caller never waits for that.
@@ -77,8 +77,10 @@ class Batcher:
         batch_tokens: int,
         wait: float,
         on_batch: Callable[[int, int, float], None] | None = None,
+        max_callers: int = 1024,
     ) -> None:
         self._tagger = tagger
+        self._max_callers = max_callers
         self._max_queued_tokens = max_queued_tokens
         self._batch_tokens = batch_tokens
         self._wait = wait
@@ -104,7 +106,7 @@ class Batcher:
         """Tags texts, in their order; blocks until they have run, from any thread.
 
         Raises `QueueFull` at once where they don't fit into the queue (texts of more tokens than it may ever hold are
-        taken when it is empty), `BatcherClosed` after `close()`, and what the model raises for a batch they are in.
+        taken when it is empty) or too many callers wait, `BatcherClosed` after `close()`, and what the model raises for a batch they are in.
         """
         encoded = self._tagger.encode(texts)
         rows = iter(self._submit([window for text in encoded for window in text.windows]).result())
@@ -123,6 +125,8 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise BatcherClosed("the batcher is closed")
+            if self._callers >= self._max_callers:
+                raise QueueFull(f"{self._callers} callers are waiting, and no more may")
             if self._waiting and self._queued_tokens + tokens > self._max_queued_tokens:
                 raise QueueFull(
                     f"{tokens} tokens don't fit: {self._queued_tokens} of at most {self._max_queued_tokens} are waiting"

@@ -60,8 +60,8 @@ def start(tagger, callers):
     """Makes batchers; lets their callers go and closes them when the test ends, however it ends."""
     made = []
 
-    def make(max_queued_tokens=1000, batch_tokens=64, wait=0.0, on_batch=None):
-        made.append(Batcher(tagger, max_queued_tokens, batch_tokens, wait, on_batch))
+    def make(max_queued_tokens=1000, batch_tokens=64, wait=0.0, on_batch=None, max_callers=1000):
+        made.append(Batcher(tagger, max_queued_tokens, batch_tokens, wait, on_batch, max_callers))
         return made[-1]
 
     yield make
@@ -143,6 +143,16 @@ def test_a_full_queue_refuses_at_once(tagger, start, callers):
         assert batcher.queued_tokens == 10
     assert results([first, *answers]) == ["busy", "abcd", "efgh", "ij"]
     assert read(batcher.tag(["xyz"])) == ["xyz"]
+
+
+def test_too_many_callers_are_refused_at_once(tagger, start, callers):
+    batcher = start(max_callers=3)
+    with busy(tagger, batcher, callers) as first:
+        answers = queue(callers, batcher, "a", "b")
+        with pytest.raises(QueueFull, match="3 callers are waiting"):
+            batcher.tag(["c"])
+    assert results([first, *answers]) == ["busy", "a", "b"]
+    assert read(batcher.tag(["c"])) == ["c"]
 
 
 def test_texts_that_never_fit_are_taken_when_nothing_waits(tagger, start, callers):
