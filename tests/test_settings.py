@@ -120,3 +120,4 @@ def test_the_table_for_the_readme_is_printed(root):
     assert any(row.startswith("| `KONER_THREADS` |  | ") for row in rows)
     # What is documented is the default, whatever is set where it's printed.
     assert any(row.startswith("| `KONER_MAX_TEXT` | `10000` | ") for row in rows)
+    assert done.stdout in (root / "README.md").read_text(encoding="utf-8")
