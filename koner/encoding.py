@@ -102,20 +102,24 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, max_length: int, stride: 
     ]
 
 
-def encode_by_sentence(text: str, tokenizer: Tokenizer, max_length: int, stride: int) -> Encoded:
-    """Tokenizes a text as `encode` does, but each of its sentences apart: no window holds two.
+def encode_by_sentence(texts: Sequence[str], tokenizer: Tokenizer, max_length: int, stride: int) -> list[Encoded]:
+    """Tokenizes texts as `encode` does, but each of their sentences apart: no window holds two.
 
     The tokens are those of the whole text, whitespace being all that tokenizers look at across a sentence's end.
     """
-    spans = sentence_spans(text)
-    encoded = encode([text[start:end] for start, end in spans], tokenizer, max_length, stride)
-    return Encoded(
-        tuple(
-            Window(window.input_ids, tuple((start + a, start + b) for a, b in window.offsets))
-            for (start, _), sentence in zip(spans, encoded, strict=True)
-            for window in sentence.windows
+    spans = [sentence_spans(text) for text in texts]
+    sentences = [text[start:end] for text, found in zip(texts, spans, strict=True) for start, end in found]
+    encoded = iter(encode(sentences, tokenizer, max_length, stride))
+    return [
+        Encoded(
+            tuple(
+                Window(window.input_ids, tuple((start + a, start + b) for a, b in window.offsets))
+                for start, _ in found
+                for window in next(encoded).windows
+            )
         )
-    )
+        for found in spans
+    ]
 
 
 def _windows(text: str, encoding: Encoding) -> Iterator[Window]:

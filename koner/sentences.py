@@ -1,4 +1,4 @@
-"""Where sentences end, for texts that are too long to be read at once."""
+"""Where sentences end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 # list's number far more often than an end. Looking back, and never back again (`++`), keeps it linear on any text.
 _END = re.compile(
     r"""
-    (?: (?: (?<=[!?…。！？｡]) | (?<=\.)(?<!\d\.) ) ["'”’»」』》〉)\]）］]*+ \s | [\n\v\f\r\x1c-\x1e\x85\u2028\u2029] )
+    (?: (?: (?<=[!?…。！？｡ㅋㅎㅠㅜᄏ휴ᅮ♡♥]) | (?<=\^\^) | (?<=\.)(?<!\d\.) ) ["'”’»」』》〉)\]）］]*+ \s | [\n\v\f\r\x1c-\x1e\x85\u2028\u2029] )
     \s*+
     """,
     re.VERBOSE,
@@ -20,7 +20,7 @@ def sentence_spans(text: str) -> list[tuple[int, int]]:
     """Cuts a text into sentences: half-open spans (code points) that cover it in order, whitespace with the former.
 
     A sentence ends at the end of a line, and at `.`, `!`, `?`, `…` or `。`, closing quotes and brackets with it, where
-    whitespace follows. No span is blank, unless the whole text is.
+    whitespace follows; at laughter and tears (`ㅋㅋ`, `ㅠㅠ`, `^^`, `♥`) too, which stand in place of a full stop. No span is blank, unless the whole text is.
     """
     begin = len(text) - len(text.lstrip())
     cuts = {found.end() for found in _END.finditer(text, begin)}

@@ -13,7 +13,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from koner.decoding import ScoredEntity, Tagged, decode
-from koner.encoding import Encoded, Window, encode, encode_by_sentence, most_tokens, windowed
+from koner.encoding import Encoded, Window, encode_by_sentence, most_tokens, windowed
 from koner.errors import KonerError
 from koner.labels import OUTSIDE, TAGS, TYPES
 from koner.normalization import Composed, compose
@@ -50,9 +50,9 @@ class TokenLogits:
 class Tagger:
     """A trained token-classification model with its tokenizer, as `Tagger.load(folder)` reads it.
 
-    A text of at most `max_length` tokens is read whole. A longer one is read sentence by sentence, and a sentence
-    that is too long itself in windows that overlap by a quarter; a token that two windows hold is tagged by the one
-    that shows more of its surroundings. Any thread may call any method, if the runtime lets it.
+    A text is read sentence by sentence, so that its entities don't hang on what it is joined to; a sentence of more
+    than `max_length` tokens in windows that overlap by a quarter, and a token that two windows hold is tagged by the
+    one that shows more of its surroundings. Any thread may call any method, if the runtime lets it.
     """
 
     def __init__(
@@ -122,14 +122,8 @@ class Tagger:
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Brings texts to NFC and cuts them into windows; the cheap part, apart from the model."""
         composed = [compose(text) for text in texts]
-        encoded = encode([c.text for c in composed], self.tokenizer, self.max_length, self.stride)
-        return [
-            EncodedText(
-                c,
-                e if len(e.windows) == 1 else encode_by_sentence(c.text, self.tokenizer, self.max_length, self.stride),
-            )
-            for c, e in zip(composed, encoded, strict=True)
-        ]
+        encoded = encode_by_sentence([c.text for c in composed], self.tokenizer, self.max_length, self.stride)
+        return [EncodedText(c, e) for c, e in zip(composed, encoded, strict=True)]
 
     def run(self, windows: Sequence[Window]) -> list[np.ndarray]:
         """Runs windows, at least one, as one padded batch; gives the logits of each, float32 (tokens, tags)."""

@@ -172,14 +172,14 @@ def test_no_span_holds_the_space_before_a_word(sentencepiece):
 def test_a_text_has_the_same_tokens_sentence_by_sentence(tokenizer, text):
     """The tagger cuts long texts at sentences and the retag stage does not, and their tokens must be the same."""
     (whole,) = encode([text], tokenizer, 8, 2)
-    assert encode_by_sentence(text, tokenizer, 8, 2).offsets == whole.offsets
+    assert encode_by_sentence([text], tokenizer, 8, 2)[0].offsets == whole.offsets
 
 
 @settings(deadline=None)
 @given(TEXTS)
 def test_no_window_is_of_two_sentences_or_longer_than_allowed(tokenizer, text):
     spans = sentence_spans(text)
-    for window in encode_by_sentence(text, tokenizer, 8, 2).windows:
+    for window in encode_by_sentence([text], tokenizer, 8, 2)[0].windows:
         assert len(window) <= 8
         told = [(start, end) for start, end in window.offsets if start < end]
         assert not told or any(s <= told[0][0] and told[-1][1] <= e for s, e in spans)

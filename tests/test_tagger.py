@@ -104,13 +104,17 @@ def test_a_text_of_many_windows_is_tagged_whole(tagger):
     assert found(tagger, text) == [("홍길동", "PS"), ("서울", "LC"), ("3명", "QT")] * 12
 
 
-def test_a_text_that_fits_one_window_is_read_whole(tagger):
-    (encoded,) = tagger.encode(["정부는 갔다. 서울에서 만났다.\n아무도"])
-    assert len(encoded.windows) == 1
+def test_what_is_found_in_a_sentence_does_not_hang_on_what_it_is_joined_to(tagger):
+    sentences = ["정부는 갔다.", "서울에서 만났다!", "아무도 3명을 몰랐다ㅋㅋ", "홍길동"]
+    alone = [[(s[e.start : e.end], e.label, e.score) for e in tagger.tag(s)] for s in sentences]
+    text = " ".join(sentences)
+    joined = [(text[e.start : e.end], e.label, e.score) for e in tagger.tag(text)]
+    assert joined == sum(alone, [])
+    assert joined
 
 
 @pytest.mark.parametrize("gap", [" ", "\n", "\r\n\r\n", "\u2028", "\u3000"])
-def test_a_longer_text_is_read_sentence_by_sentence(tagger, gap):
+def test_a_text_is_read_sentence_by_sentence(tagger, gap):
     text = gap.join(["홍길동이 서울에서 3명을 만났다."] * 12)
     (encoded,) = tagger.encode([text])
     assert len(encoded.windows) == 12
@@ -155,7 +159,7 @@ def test_batches_are_bounded_in_tokens_padding_counted():
 
     tokenizer = wordpiece()
     recording = Tagger(Recording(tokenizer.get_vocab_size()), tokenizer, TAGS, max_length=64)
-    recording.logits(["3" * (i % 60) for i in range(600)])
+    recording.logits(["3" * (1 + i % 60) for i in range(600)])
     assert sum(rows for rows, _ in shapes) == 600
     assert all(rows * tokens <= 4096 for rows, tokens in shapes)
     assert len(shapes) < 10
