@@ -51,6 +51,7 @@ class Params(BaseModel):
     warmup_share: float = Field(ge=0, lt=1, description="a number from 0, below 1")
     precision: Literal["auto", "bf16", "fp32"] = Field(description="'auto', 'bf16' or 'fp32'")
     batching: Literal["length", "random"] = Field(description="'length' or 'random'")
+    serve_precision: Literal["auto", "int8", "fp32"] = Field(description="'auto', 'int8' or 'fp32'")
     keep_checkpoints: int = Field(ge=1, le=1000, description="a whole number from 1 to 1000")
 
     @model_validator(mode="after")

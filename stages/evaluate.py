@@ -16,19 +16,22 @@ from koner.semeval import breakdown as semeval_breakdown
 from koner.slices import generalisation, seen_surfaces, slices
 from koner.tagger import Tagger
 
-MODEL, SPLIT, HISTORY = Path("models/exported"), Path("data/split"), Path("plots/train/epochs.csv")
+MODEL, EXPORT = Path("models/exported"), Path("metrics/export.json")
+SPLIT, HISTORY = Path("data/split"), Path("plots/train/epochs.csv")
 PREDICTIONS, METRICS, PLOTS = Path("data/predictions.parquet"), Path("metrics"), Path("plots/evaluate")
 
 
 def main() -> None:
     params = load_params()
-    tagger = Tagger.load(MODEL)
+    # The form that is pinned, whatever the machine has.
+    tagger = Tagger.load(MODEL, "cpu")
     parts = {part: list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("train", "development", "test")}
     found = {part: predict(tagger, sampled(sentences, part, params.seed)) for part, sentences in parts.items()}
     predictions = found["test"]
     write_predictions(PREDICTIONS, predictions)
 
     figures = evaluate(predictions, tagger.temperature, params.seed)
+    figures["exported"] = json.loads(EXPORT.read_text(encoding="utf-8"))["from_trained"]["test"]
     breakdown = {
         "slices": slices(predictions, seen_surfaces(r.sentence for r in parts["train"])),
         "semeval": semeval_breakdown(predictions),
