@@ -61,10 +61,11 @@ def fill_batch(lengths: Sequence[int], batch_tokens: int) -> list[int]:
 class Batcher:
     """Tags texts for many threads at once; one background thread of its own runs the model, batch by batch.
 
-    At most `max_queued_tokens` tokens (windows' lengths, unpadded) wait, and at most `max_callers` callers; a padded batch holds at most `batch_tokens`,
-    save that of a single longer window. While a batch runs, arrivals queue up for the next. After a batch the thread
-    waits, at most `wait` seconds, until as many callers are there as there were at its end: answered callers tend to
-    ask again at once, and without them the next batch would run half empty. A single caller never waits for that.
+    At most `max_queued_tokens` tokens (windows' lengths, unpadded) wait, and at most `max_callers` callers; a padded
+    batch holds at most `batch_tokens`, save that of a single longer window. While a batch runs, arrivals queue up for
+    the next. After a batch the thread waits, at most `wait` seconds, until as many callers are there as there were at
+    its end: answered callers tend to ask again at once, and without them the next batch would run half empty. A single
+    caller never waits for that.
 
     `on_batch(windows, tokens, seconds)` is called in the background thread after each batch that ran, before its
     callers have their answers; tokens are unpadded.
@@ -106,7 +107,8 @@ class Batcher:
         """Tags texts, in their order; blocks until they have run, from any thread.
 
         Raises `QueueFull` at once where they don't fit into the queue (texts of more tokens than it may ever hold are
-        taken when it is empty) or too many callers wait, `BatcherClosed` after `close()`, and what the model raises for a batch they are in.
+        taken when it is empty) or too many callers wait, `BatcherClosed` after `close()`, and what the model raises for
+        a batch they are in.
         """
         encoded = self._tagger.encode(texts)
         rows = iter(self._submit([window for text in encoded for window in text.windows]).result())

@@ -42,6 +42,7 @@ def test_where_sentences_end(text, cut):
         pytest.param("3.5% 올라 1,234.5원이다", id="decimal"),
         pytest.param("2024. 3. 15. 서울에서 열렸다.", id="date"),
         pytest.param("koner.kr에 있다", id="address"),
+        pytest.param("연휴 내내 쉬었다", id="a syllable of those letters"),
         pytest.param("나랏말ᄊᆞ미 듕귁에 달아 서르 ᄉᆞᄆᆞᆺ디", id="old letters"),
         pytest.param("왔다고?그래", id="nothing between"),
         pytest.param('"가다"라고 했다', id="quote without an end"),

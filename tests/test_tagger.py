@@ -109,7 +109,7 @@ def test_what_is_found_in_a_sentence_does_not_hang_on_what_it_is_joined_to(tagge
     alone = [[(s[e.start : e.end], e.label, e.score) for e in tagger.tag(s)] for s in sentences]
     text = " ".join(sentences)
     joined = [(text[e.start : e.end], e.label, e.score) for e in tagger.tag(text)]
-    assert joined == sum(alone, [])
+    assert joined == [entity for found in alone for entity in found]
     assert joined
 
 
