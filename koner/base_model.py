@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,19 +41,11 @@ def prepare_base_model(params: Params, texts: Iterable[str], folder: Path) -> No
             tokenizer = _scratch_tokenizer(params, texts)
             model: PreTrainedModel = scratch_model(params, tokenizer)
         else:
-            path = _local_copy(params.base_model, params.base_model_revision)
-            model, tokenizer = _read_model(path), _read_tokenizer(path, "base_model")
-            most = most_tokens(model.config.to_dict())
-            if params.max_length > most:
-                raise KonerError(
-                    f"max_length: {params.max_length} is more than the {most} tokens that the base model in {path} "
-                    "can take"
-                )
-            if len(tokenizer) > model.config.vocab_size:
-                raise KonerError(
-                    f"base_model: the tokenizer in {path} has {len(tokenizer)} tokens and the model embeds only "
-                    f"{model.config.vocab_size}"
-                )
+            path = local_copy(params.base_model, params.base_model_revision)
+            model, tokenizer = read_model(path), read_tokenizer(path, "base_model")
+            assert_fits(model, tokenizer, params.max_length, "max_length", path)
+            if hasattr(model, "pooler"):
+                model.pooler = None
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
 
@@ -95,11 +88,14 @@ def _scratch_tokenizer(params: Params, texts: Iterable[str]) -> PreTrainedTokeni
     path = Path(params.tokenizer).expanduser()
     if not path.is_dir():
         raise KonerError(f"tokenizer: there is no folder {params.tokenizer}; give one, or 'own'")
-    return _read_tokenizer(path, "tokenizer")
+    return read_tokenizer(path, "tokenizer")
 
 
-def _local_copy(name: str, revision: str | None) -> Path:
-    """The folder of a base model: the one named, or a copy of the hub's at `revision`."""
+def local_copy(name: str, revision: str | None) -> Path:
+    """The folder of a base model: the one named, or a copy of the hub's at `revision`.
+
+    Raises `KonerError` where there is no such folder, and no such model on the hub that could be fetched.
+    """
     path = Path(name).expanduser()
     if path.is_dir():
         return path
@@ -114,7 +110,12 @@ def _local_copy(name: str, revision: str | None) -> Path:
         raise KonerError(f"base_model: {name} can't be fetched from the hub: {first_line(error)}") from None
 
 
-def _read_model(path: Path) -> PreTrainedModel:
+def read_model(path: Path, family: Any = AutoModel) -> PreTrainedModel:
+    """Reads a model from a folder in 32 bits, by transformers' auto class `family`; the pooler may be missing.
+
+    Of other heads than the encoder those that the folder lacks get random weights, from torch's generator. Raises
+    `KonerError` where the folder has no model of that family, lacks weights of the encoder, or can't be read safely.
+    """
     if not (path / "config.json").is_file():
         raise KonerError(f"base_model: {path} has no config.json")
     if not any(path.glob("*.safetensors")) and not any(path.glob("pytorch_model*.bin")):
@@ -122,21 +123,35 @@ def _read_model(path: Path) -> PreTrainedModel:
     try:
         # With no safetensors at hand transformers reads the pickle by torch.load(weights_only=True), which builds
         # tensors and nothing else; local_files_only keeps it from asking the hub for a converted copy.
-        model, loaded = AutoModel.from_pretrained(
+        model, loaded = family.from_pretrained(
             path, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
         )
     except Exception as error:
         raise KonerError(f"base_model: {path} can't be read safely as a model: {first_line(error)}") from None
     # transformers fills what is missing with random weights, and goes on.
-    missing = sorted(key for key in loaded["missing_keys"] if not key.startswith("pooler."))
+    encoder = {name for name in model.base_model.state_dict() if not name.startswith("pooler.")}
+    missing = sorted(encoder & {key.removeprefix(f"{model.base_model_prefix}.") for key in loaded["missing_keys"]})
     if missing:
         raise KonerError(f"base_model: the weights in {path} lack {len(missing)} of the model's, such as {missing[0]}")
-    if hasattr(model, "pooler"):
-        model.pooler = None
     return model
 
 
-def _read_tokenizer(path: Path, parameter: str) -> PreTrainedTokenizerBase:
+def assert_fits(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: int, parameter: str, path: Path
+) -> None:
+    """Raises `KonerError` where the model in `path` can't take `tokens` (the value of `parameter`) or its tokenizer."""
+    most = most_tokens(model.config.to_dict())
+    if tokens > most:
+        raise KonerError(f"{parameter}: {tokens} is more than the {most} tokens that the base model in {path} can take")
+    if len(tokenizer) > model.config.vocab_size:
+        raise KonerError(
+            f"base_model: the tokenizer in {path} has {len(tokenizer)} tokens and the model embeds only "
+            f"{model.config.vocab_size}"
+        )
+
+
+def read_tokenizer(path: Path, parameter: str) -> PreTrainedTokenizerBase:
+    """Reads a tokenizer from a folder; raises `KonerError` that names `parameter` where it can't be used."""
     # Without any of these transformers makes an empty tokenizer, and goes on.
     if not any((path / name).is_file() for name in _TOKENIZER_FILES):
         raise KonerError(f"{parameter}: {path} holds no tokenizer (tokenizer.json or vocab.txt)")
