@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-
 # A busy machine is no fault of what is tested.
 settings.register_profile("koner", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("koner")
