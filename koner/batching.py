@@ -90,6 +90,7 @@ class Batcher:
         self._changed = threading.Condition()
         self._waiting: list[_Waiting] = []
         self._queued_tokens = 0
+        self._inside = 0
         self._callers = 0
         self._expected_callers = 0
         self._last_end = 0.0
@@ -110,9 +111,20 @@ class Batcher:
         taken when it is empty) or too many callers wait, `BatcherClosed` after `close()`, and what the model raises for
         a batch they are in.
         """
-        encoded = self._tagger.encode(texts)
-        rows = iter(self._submit([window for text in encoded for window in text.windows]).result())
-        return [self._tagger.decode(self._tagger.join(text, list(islice(rows, len(text.windows))))) for text in encoded]
+        with self._changed:
+            if self._inside >= self._max_callers:
+                raise QueueFull(f"{self._inside} callers are waiting, and no more may")
+            # From here on, not from the queue: under load as many are busy with their texts before and after it.
+            self._inside += 1
+        try:
+            encoded = self._tagger.encode(texts)
+            rows = iter(self._submit([window for text in encoded for window in text.windows]).result())
+            return [
+                self._tagger.decode(self._tagger.join(text, list(islice(rows, len(text.windows))))) for text in encoded
+            ]
+        finally:
+            with self._changed:
+                self._inside -= 1
 
     def close(self) -> None:
         """Takes no more texts, and returns when those in the queue have run."""
@@ -127,8 +139,6 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise BatcherClosed("the batcher is closed")
-            if self._callers >= self._max_callers:
-                raise QueueFull(f"{self._callers} callers are waiting, and no more may")
             if self._waiting and self._queued_tokens + tokens > self._max_queued_tokens:
                 raise QueueFull(
                     f"{tokens} tokens don't fit: {self._queued_tokens} of at most {self._max_queued_tokens} are waiting"
