@@ -1,4 +1,5 @@
 import codecs
+import functools
 import html
 import io
 import itertools
@@ -101,7 +102,9 @@ def start(folder, *arguments, **streams):
     command = [sys.executable, "-c", "from koner.cli import main; main()", "tag", "--model", str(folder), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams
-    return subprocess.Popen(command, env=environment, **streams)
+    # What a shell starts in the background, and all that comes of it, ignores Ctrl-C.
+    listen = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    return subprocess.Popen(command, env=environment, preexec_fn=listen, **streams)
 
 
 def test_an_answer_is_what_the_service_gives():
