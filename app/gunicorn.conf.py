@@ -10,6 +10,7 @@ the new isn't fit to be served.
 import atexit
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -31,6 +32,8 @@ if "app" not in sys.modules:
             shutil.rmtree(folder, ignore_errors=True)
 
     atexit.register(_clean_up, _folder, os.getpid())
+    # Until gunicorn takes it over: by default it would end the process with nothing cleaned up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 from prometheus_client import multiprocess
 

@@ -120,6 +120,8 @@ def compare(a: str, b: str, repo: str, show: int, resamples: int, seed: int, jso
     show_default=True,
     help="What start and end count: code points (Python), or UTF-16 code units (JavaScript, Java).",
 )
+@click.option("--device", help="What runs the model: cpu, cuda, ...; else what is fastest here.")
+@click.option("--threads", type=click.IntRange(1), help="Threads for the model; else one a core.")
 def tag(
     texts: tuple[str, ...],
     files: tuple[str, ...],
@@ -128,6 +130,8 @@ def tag(
     min_score: float,
     labels: tuple[str, ...],
     offsets: Offsets,
+    device: str | None,
+    threads: int | None,
 ) -> None:
     """Find the named entities of each TEXT, of each line of the files, or else of standard input.
 
@@ -140,7 +144,7 @@ def tag(
 
             from koner.tagger import Tagger
 
-            tagger = Tagger.load(model)
+            tagger = Tagger.load(model, device, threads)
             number = count(1)
             # On the results' own terminal, a bar among them would only be in the way.
             with tqdm(unit=" texts", disable=sys.stdout.isatty() or not sys.stderr.isatty()) as progress:

@@ -99,6 +99,14 @@ def test_a_port_in_use_is_refused(checkout):
     assert line == f"koner: HOST 127.0.0.1, PORT {port}: can't listen there: Address already in use"
 
 
+def test_a_stop_before_it_serves_leaves_nothing_behind(checkout):
+    service = Service(checkout)
+    service.wait(lambda: list(service.scratch.glob("koner-*")))
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(60) in (0, 128 + signal.SIGTERM)
+    assert not list(service.scratch.iterdir())
+
+
 def test_the_figures_of_all_workers_add_up(checkout):
     with Service(checkout, WORKERS="2") as service:
         pids = sorted(service.wait(lambda: len(service.workers()) == 2 and service.workers()))
