@@ -25,7 +25,7 @@ def main() -> None:
     tagger = Tagger.load(arguments.model)
     sentences = read_checked(read_source(arguments.source, arguments.config, arguments.revision))[VALIDATION]
     retagged = retag(sentences, tagger.tokenizer, tagger.max_length, tagger.stride)
-    figures = evaluate(predict(tagger, retagged), tagger.temperature, seed=0)
+    figures = evaluate(predict(tagger, retagged), tagger.settings.temperature, seed=0)
     print(f"{figures['sentences']} sentences, {figures['entities']} entities")
     for name, interval in figures["intervals"].items():
         protocol, figure = name.split(".")

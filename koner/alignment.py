@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from tokenizers import Tokenizer
 
+from koner.boundaries import LABEL_TO_ID, LABELS, tag_of, token_label
 from koner.corpus import SENTENCE_SCHEMA, Sentence, from_row, read_rows, to_row
 from koner.decoding import token_entities
 from koner.encoding import Encoded, Span, Window, encode, windowed
 from koner.errors import KonerError
-from koner.labels import ID_TO_TAG, IGNORED, OUTSIDE, TAG_TO_ID, Entity
+from koner.labels import IGNORED, OUTSIDE, TAG_TO_ID, Entity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -38,7 +39,7 @@ RETAGGED_SCHEMA = SENTENCE_SCHEMA.append(
 
 @dataclass(frozen=True, slots=True)
 class Retagged:
-    """A sentence with its windows and the tag id of each of their tokens (-100 for special tokens)."""
+    """A sentence with its windows and the label id of each of their tokens (-100 for special tokens)."""
 
     sentence: Sentence
     encoded: Encoded
@@ -46,25 +47,39 @@ class Retagged:
 
     @property
     def token_tags(self) -> list[str]:
-        """The gold tag of each of the sentence's tokens, in order."""
-        return [ID_TO_TAG[self.labels[w][p]] for w, p in self.encoded.tokens]
+        """The gold BIO tag of each of the sentence's tokens, in order: that of its first character."""
+        return [tag_of(label) for label in self.token_labels]
+
+    @property
+    def token_labels(self) -> list[str]:
+        """The gold label of each of the sentence's tokens, in order."""
+        return [LABELS[self.labels[w][p]] for w, p in self.encoded.tokens]
 
 
-def labels_of(window: Window, tags: Sequence[str]) -> tuple[int, ...]:
-    """Gives each token of a window the id of its first character's tag, special tokens -100."""
+def labels_of(window: Window, tags: Sequence[str], boundaries: bool) -> tuple[int, ...]:
+    """Gives each token of a window the id of its label, special tokens -100.
+
+    With `boundaries` a label says where inside the token its entity ends, else it is the first character's tag.
+    """
+    if boundaries:
+        return tuple(IGNORED if s == e else LABEL_TO_ID[token_label(tags[s:e])] for s, e in window.offsets)
     return tuple(IGNORED if start == end else TAG_TO_ID[tags[start]] for start, end in window.offsets)
 
 
 def retag(
-    sentences: Sequence[Sentence], tokenizer: Tokenizer | PreTrainedTokenizerBase, max_length: int, stride: int
+    sentences: Sequence[Sentence],
+    tokenizer: Tokenizer | PreTrainedTokenizerBase,
+    max_length: int,
+    stride: int,
+    boundaries: bool = False,
 ) -> list[Retagged]:
-    """Aligns each sentence's character tags to the tokenizer's tokens: a token takes its first character's tag.
+    """Aligns each sentence's character tags to the tokenizer's tokens, as `labels_of` does.
 
     Raises `KonerError` where the tokenizer can't tell offsets, or `stride` leaves a window no way forward.
     """
     encoded = encode([sentence.text for sentence in sentences], _backend(tokenizer), max_length, stride)
     return [
-        Retagged(sentence, e, tuple(labels_of(window, sentence.tags) for window in e.windows))
+        Retagged(sentence, e, tuple(labels_of(window, sentence.tags, boundaries) for window in e.windows))
         for sentence, e in zip(sentences, encoded, strict=True)
     ]
 
@@ -80,7 +95,7 @@ def _backend(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
 
 def read_back(retagged: Retagged) -> list[Entity]:
     """The entities that perfect token predictions would give: the ceiling of any model on these tokens."""
-    return [entity for entity, _ in token_entities(retagged.token_tags, retagged.encoded.offsets)]
+    return [entity for entity, _ in token_entities(retagged.token_labels, retagged.encoded.offsets)]
 
 
 def retagged_to_row(retagged: Retagged) -> dict[str, Any]:
@@ -115,6 +130,7 @@ def retag_rows(
     tokenizer: Tokenizer | PreTrainedTokenizerBase,
     max_length: int,
     stride: int,
+    boundaries: bool = False,
     batch_size: int = 1_000,
 ) -> Iterator[Retagged]:
     """Retags rows of the canonical corpus batch by batch, in constant memory."""
@@ -123,9 +139,9 @@ def retag_rows(
     for row in rows:
         batch.append(from_row(row))
         if len(batch) == batch_size:
-            yield from retag(batch, tokenizer, max_length, stride)
+            yield from retag(batch, tokenizer, max_length, stride, boundaries)
             batch = []
-    yield from retag(batch, tokenizer, max_length, stride)
+    yield from retag(batch, tokenizer, max_length, stride, boundaries)
 
 
 def types_in(tags: Sequence[str], span: Span) -> set[str]:

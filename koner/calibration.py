@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +12,16 @@ from scipy.special import softmax
 
 from koner.alignment import Retagged
 from koner.decoding import token_entities
+from koner.labels import Entity
 from koner.predictions import Prediction
-from koner.tagger import TEMPERATURE_KEY, Tagger
+from koner.scoring import span_scores
+from koner.tagger import Tagger
 
 BINS = 10
 RELIABILITY_COLUMNS = ("from", "to", "entities", "score", "right")
 _RANGE = (0.25, 10.0)
 _FEWEST = 30  # entities, under which a fit says nothing
+_BIASES = np.arange(-3.0, 3.01, 0.25)
 
 
 def outcomes(predictions: Sequence[Prediction], calibrated: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -63,33 +65,45 @@ def fit_temperature(tagger: Tagger, sentences: Sequence[Retagged]) -> float:
     where there are too few to fit.
     """
     values: list[np.ndarray] = []
+    paths: list[np.ndarray] = []
     right: list[bool] = []
     for logits, r in zip(tagger.logits([r.sentence.text for r in sentences]), sentences, strict=True):
-        tags = [tagger.tags[i] for i in logits.values.argmax(axis=1)]
-        for e, (start, end) in token_entities(tags, logits.encoded.offsets):
-            values.append(logits.values[start:end])
+        found, path = tagger.choose(logits.values)
+        labels = [tagger.token_labels[i] for i in path]
+        for e, (start, end) in token_entities(labels, logits.encoded.offsets):
+            values.append(found[start:end])
+            paths.append(path[start:end])
             right.append(e in r.sentence.entities)
     if len(right) < _FEWEST:
         return 1.0
     rows, correct = np.concatenate(values), np.array(right)
+    given = np.concatenate(paths)[:, None]
     lengths = np.array([len(v) for v in values])
     starts = np.cumsum(lengths) - lengths
 
     def loss(log_temperature: float) -> float:
-        likeliest = softmax(rows / np.exp(log_temperature), axis=1).max(axis=1)
-        scores = np.clip(np.add.reduceat(likeliest, starts) / lengths, 1e-6, 1 - 1e-6)
+        probabilities = np.take_along_axis(softmax(rows / np.exp(log_temperature), axis=1), given, axis=1)[:, 0]
+        scores = np.clip(np.add.reduceat(probabilities, starts) / lengths, 1e-6, 1 - 1e-6)
         return float(-np.where(correct, np.log(scores), np.log1p(-scores)).mean())
 
     fitted = minimize_scalar(loss, bounds=tuple(np.log(_RANGE)), method="bounded", options={"xatol": 1e-3})
     return round(float(np.exp(fitted.x)), 4)
 
 
-def store_temperature(folder: Path, temperature: float) -> None:
-    """Writes the temperature into a model folder's configuration, where transformers leaves it alone."""
-    path = folder / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8"))
-    config[TEMPERATURE_KEY] = temperature
-    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+def fit_outside_bias(tagger: Tagger, sentences: Sequence[Retagged]) -> float:
+    """The bias on the logit of O, from -3 to 3, under which span F1 is best; of equals the one nearest 0.
+
+    Training weighs tokens, of which most are outside; F1 weighs entities. Leaves the tagger as it was.
+    """
+    settings = tagger.settings
+    logits = tagger.logits([r.sentence.text for r in sentences])
+    f1: dict[float, float] = {}
+    for bias in map(float, _BIASES):
+        tagger.settings = replace(settings, outside_bias=bias)
+        found = ([Entity(e.start, e.end, e.label) for e in tagger.decode(one).entities] for one in logits)
+        f1[bias] = span_scores((r.sentence.entities, e) for r, e in zip(sentences, found, strict=True))["f1"]
+    tagger.settings = settings
+    return max(f1, key=lambda bias: (f1[bias], -abs(bias)))
 
 
 def calibration(predictions: Sequence[Prediction], temperature: float) -> dict[str, Any]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from koner.alignment import Retagged
-from koner.calibration import fit_temperature, store_temperature
+from koner.calibration import fit_outside_bias, fit_temperature
+from koner.decoding import DecodingSettings
 from koner.errors import KonerError
 from koner.onnx_export import Precision, export_onnx
 from koner.outputs import whole_folder
 from koner.predictions import Prediction, predict
 from koner.runtime import ONNX_FILE
 from koner.scoring import span_scores
-from koner.tagger import Tagger
+from koner.tagger import Tagger, store_settings
 
 # Points of span F1, on each part.
 MOST_POINTS = 0.1
@@ -28,15 +30,22 @@ def export(
     parts: Mapping[str, Sequence[Retagged]],
     folder: Path,
     serve_precision: Literal["auto", "int8", "fp32"],
+    legal: bool = True,
+    outside_bias: bool = True,
 ) -> dict[str, Any]:
     """Writes the trained model to `folder` as it is served; gives the figures of `metrics/export.json`.
 
-    The folder stays a plain transformers model, with an ONNX file beside the weights, and in its configuration the
-    temperature that was fitted, on the part `development`, to what that file gives. `auto` takes int8 where its span
-    F1 on each of the parts is at most 0.1 point from the trained model's (PyTorch, fp32), above or below, else fp32.
+    The folder stays a plain transformers model, with an ONNX file beside the weights, and in its configuration how its
+    logits are decoded: whether by the rules of BIO (`legal`), the bias on O that was fitted to the trained model (if
+    `outside_bias`), and the temperature, fitted to what that file gives; both on the part `development`. `auto` takes
+    int8 where its span F1 on each of the parts is at most 0.1 point from the trained model's (PyTorch, fp32), above or
+    below, else fp32.
     Raises `KonerError` where the precision that is asked for differs by more, and leaves no folder behind.
     """
     model = Tagger.load(trained, "cpu")
+    model.settings = DecodingSettings(legal=legal)
+    if outside_bias:
+        model.settings = replace(model.settings, outside_bias=fit_outside_bias(model, parts[DEVELOPMENT]))
     reference = {part: predict(model, sentences) for part, sentences in parts.items()}
     refused: dict[str, Any] = {}
     with whole_folder(folder) as draft:
@@ -44,6 +53,7 @@ def export(
         for precision in _TRIED[serve_precision]:
             export_onnx(trained, draft / ONNX_FILE, precision)
             tagger = Tagger.load(draft, "cpu")
+            tagger.settings = model.settings
             found = {part: difference(reference[part], predict(tagger, parts[part])) for part in parts}
             worst = max(found, key=lambda part: abs(found[part]["points"]))
             if abs(found[worst]["points"]) <= MOST_POINTS:
@@ -55,7 +65,7 @@ def export(
                 f"points, and at most {MOST_POINTS} is allowed{'; set auto or fp32' if precision == 'int8' else ''}"
             )
         temperature = fit_temperature(tagger, parts[DEVELOPMENT])
-        store_temperature(draft, temperature)
+        store_settings(draft, replace(model.settings, temperature=temperature))
         sizes = {
             "trained": sum(path.stat().st_size for path in draft.glob("*.safetensors")),
             "exported": (draft / ONNX_FILE).stat().st_size,
@@ -66,6 +76,7 @@ def export(
         "refused": refused,
         "megabytes": {form: size / 1e6 for form, size in sizes.items()},
         "temperature": temperature,
+        "outside_bias": model.settings.outside_bias,
     }
 
 

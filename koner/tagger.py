@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from koner.decoding import ScoredEntity, Tagged, decode
+from koner.boundaries import LABELS, tag_of
+from koner.decoding import DecodingSettings, ScoredEntity, Tagged, decode
 from koner.encoding import Encoded, Window, encode_by_sentence, most_tokens, windowed
 from koner.errors import KonerError
 from koner.labels import OUTSIDE, TAGS, TYPES
 from koner.normalization import Composed, compose
 from koner.runtime import Runtime, choose_runtime
+from koner.transitions import LegalSequences
 
-__all__ = ["TEMPERATURE_KEY", "EncodedText", "ScoredEntity", "Tagged", "Tagger", "TokenLogits"]
+__all__ = ["EncodedText", "ScoredEntity", "Tagged", "Tagger", "TokenLogits", "store_settings"]
 
 _TOKENS_PER_BATCH = 4096
-TEMPERATURE_KEY = "koner_temperature"
+_KEY = "koner_"
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class EncodedText:
 
 @dataclass(frozen=True)
 class TokenLogits:
-    """What the model makes of a text: its tokens, and the logits of each, float32 (tokens, tags)."""
+    """What the model makes of a text: its tokens, and the logits of each, float32 (tokens, labels)."""
 
     composed: Composed
     encoded: Encoded
@@ -59,21 +61,21 @@ class Tagger:
         self,
         runtime: Runtime,
         tokenizer: Tokenizer,
-        tags: Sequence[str],
+        token_labels: Sequence[str],
         max_length: int,
         pad_id: int = 0,
-        temperature: float = 1.0,
+        settings: DecodingSettings | None = None,
     ) -> None:
         self.runtime = runtime
         self.max_length = max_length
         self.stride = max_length // 4
         self.tokenizer = windowed(tokenizer, self.max_length, self.stride)
-        self.tags = list(tags)
-        types = {tag[2:] for tag in tags if tag != OUTSIDE}
+        self.token_labels = list(token_labels)
+        types = {tag_of(label)[2:] for label in token_labels if label != OUTSIDE}
         self.labels = tuple(type_ for type_ in TYPES if type_ in types)
         self.pad_id = pad_id
-        # Fitted by `koner.calibration`; 1 for a model that was not calibrated.
-        self.temperature = temperature
+        self.settings = settings or DecodingSettings()
+        self._sequences = LegalSequences(self.token_labels)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None, threads: int | None = None) -> Tagger:
@@ -86,19 +88,23 @@ class Tagger:
             raise KonerError(f"{folder} holds no model; run `dvc repro` or `dvc pull`")
         try:
             config = _read_json(folder / "config.json")
-            tags = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
+            token_labels = [config["id2label"][str(i)] for i in range(len(config["id2label"]))]
             limit = min(_window_limit(folder), most_tokens(config))
             pad_id = int(config.get("pad_token_id") or 0)
-            temperature = float(config.get(TEMPERATURE_KEY, 1.0))
+            settings = DecodingSettings(
+                float(config.get(f"{_KEY}temperature", 1.0)),
+                float(config.get(f"{_KEY}outside_bias", 0.0)),
+                bool(config.get(f"{_KEY}legal", True)),
+            )
             tokenizer = _read_tokenizer(folder)
         except KeyError as error:
             raise KonerError(f"{folder} can't be read as a model: config.json lacks {error}") from None
         except Exception as error:  # tokenizers raises nothing narrower
             raise KonerError(f"{folder} can't be read as a model: {error}") from None
-        unknown = [tag for tag in tags if tag not in TAGS]
+        unknown = [label for label in token_labels if label not in LABELS]
         if unknown:
             raise KonerError(f"{folder}: the model's label '{unknown[0]}' is none of {', '.join(TAGS)}")
-        return cls(choose_runtime(folder, device, threads), tokenizer, tags, limit, pad_id, temperature)
+        return cls(choose_runtime(folder, device, threads), tokenizer, token_labels, limit, pad_id, settings)
 
     def tag(self, text: str) -> list[ScoredEntity]:
         """Finds the entities of one text, in order; offsets are code points of the text as given."""
@@ -126,7 +132,7 @@ class Tagger:
         return [EncodedText(c, e) for c, e in zip(composed, encoded, strict=True)]
 
     def run(self, windows: Sequence[Window]) -> list[np.ndarray]:
-        """Runs windows, at least one, as one padded batch; gives the logits of each, float32 (tokens, tags)."""
+        """Runs windows, at least one, as one padded batch; gives the logits of each, float32 (tokens, labels)."""
         shape = len(windows), max(map(len, windows))
         input_ids = np.full(shape, self.pad_id, np.int64)
         attention_mask = np.zeros(shape, np.int64)
@@ -138,14 +144,35 @@ class Tagger:
 
     def join(self, text: EncodedText, rows: Sequence[np.ndarray]) -> TokenLogits:
         """Puts the logits of a text's windows, in their order, together: one row a token."""
-        values = np.array([rows[w][p] for w, p in text.encoded.tokens], np.float32).reshape(-1, len(self.tags))
+        values = np.array([rows[w][p] for w, p in text.encoded.tokens], np.float32).reshape(-1, len(self.token_labels))
         return TokenLogits(text.composed, text.encoded, values)
 
     def decode(self, logits: TokenLogits, temperature: float | None = None) -> Tagged:
         """Reads the entities off a text's logits; `temperature` stands in for the model's own."""
+        values, path = self.choose(logits.values)
         return decode(
-            logits.values, self.tags, logits.encoded.offsets, logits.composed, temperature or self.temperature
+            values,
+            path,
+            self.token_labels,
+            logits.encoded.offsets,
+            logits.composed,
+            temperature or self.settings.temperature,
         )
+
+    def choose(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The logits of a text's tokens with the bias on O, and the id of the label that each token is given."""
+        if self.settings.outside_bias:
+            values = values.copy()
+            values[:, self.token_labels.index(OUTSIDE)] += self.settings.outside_bias
+        return values, self._sequences.best(values) if self.settings.legal else values.argmax(axis=1)
+
+
+def store_settings(folder: Path, settings: DecodingSettings) -> None:
+    """Writes the settings into a model folder's configuration, where transformers leaves them alone."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config.update({f"{_KEY}{name}": value for name, value in asdict(settings).items()})
+    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _batches(windows: Sequence[Window]) -> Iterator[list[int]]:

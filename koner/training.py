@@ -21,16 +21,18 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
 )
 
 from koner.alignment import Retagged
+from koner.boundaries import LABELS, tag_of
 from koner.errors import KonerError
-from koner.labels import ID_TO_TAG, IGNORED, TAG_TO_ID, TAGS
+from koner.heads import plain_head, share_head
+from koner.labels import IGNORED, TAGS
 from koner.outputs import whole_folder
 from koner.params import Params
+from koner.regularization import RegularizedTrainer
 from koner.scoring import sequence_scores
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
@@ -73,14 +75,14 @@ def uses_bf16(precision: str) -> bool:
     return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
 
 
-def build_model(base: Path, dropout: float) -> PreTrainedModel:
-    """Puts a linear head over KLUE-NER's 13 tags on a base model; raises `KonerError` where it can't take one."""
+def build_model(base: Path, dropout: float, labels: Sequence[str] = TAGS) -> PreTrainedModel:
+    """Puts a linear head over the labels on a base model; raises `KonerError` where it can't take one."""
     try:
         model = AutoModelForTokenClassification.from_pretrained(
             base,
-            num_labels=len(TAGS),
-            id2label=ID_TO_TAG,
-            label2id=TAG_TO_ID,
+            num_labels=len(labels),
+            id2label=dict(enumerate(labels)),
+            label2id={label: i for i, label in enumerate(labels)},
             dtype=torch.float32,
             local_files_only=True,
         )
@@ -102,8 +104,8 @@ def _token_scores(prediction: EvalPrediction) -> dict[str, float]:
     best = np.asarray(prediction.predictions).argmax(axis=-1)
     for labels, tags in zip(np.asarray(prediction.label_ids), best, strict=True):
         counted = labels != IGNORED
-        gold.append([ID_TO_TAG[i] for i in labels[counted].tolist()])
-        predicted.append([ID_TO_TAG[i] for i in tags[counted].tolist()])
+        gold.append([tag_of(LABELS[i]) for i in labels[counted].tolist()])
+        predicted.append([tag_of(LABELS[i]) for i in tags[counted].tolist()])
     return sequence_scores(gold, predicted)
 
 
@@ -178,8 +180,12 @@ def train(
     )
     # The head's weights are drawn here.
     torch.manual_seed(params.seed)
-    model = build_model(base, params.dropout)
-    trainer = Trainer(
+    labels = LABELS if params.boundaries else TAGS
+    model = build_model(base, params.dropout, labels)
+    if params.boundaries:
+        share_head(model, list(labels))
+    trainer = RegularizedTrainer(
+        params,
         model=model,
         args=arguments,
         data_collator=DataCollatorForTokenClassification(tokenizer),
@@ -191,9 +197,10 @@ def train(
     if resumed:
         print(f"train: goes on from {resumed}", flush=True)
     result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    plain_head(model)
     tokenizer.model_max_length = params.max_length
     with whole_folder(folder) as draft:
-        trainer.model.save_pretrained(draft)
+        model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
     shutil.rmtree(own_checkpoints, ignore_errors=True)
     history = epoch_table(trainer.state.log_history)

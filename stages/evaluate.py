@@ -30,7 +30,7 @@ def main() -> None:
     predictions = found["test"]
     write_predictions(PREDICTIONS, predictions)
 
-    figures = evaluate(predictions, tagger.temperature, params.seed)
+    figures = evaluate(predictions, tagger.settings.temperature, params.seed)
     figures["exported"] = json.loads(EXPORT.read_text(encoding="utf-8"))["from_trained"]["test"]
     breakdown = {
         "slices": slices(predictions, seen_surfaces(r.sentence for r in parts["train"])),

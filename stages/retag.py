@@ -27,7 +27,7 @@ def main() -> None:
 
             def rows(part=part, ceiling=ceiling):
                 corpus = read_rows(CORPUS / f"{part}.parquet")
-                retagged = retag_rows(corpus, tokenizer, params.max_length, params.stride)
+                retagged = retag_rows(corpus, tokenizer, params.max_length, params.stride, params.boundaries)
                 for sentence in tqdm(retagged, f"retag {part}", unit=" sentences", mininterval=1):
                     losses.extend(ceiling.add(sentence, tokenizer.unk_token_id))
                     yield retagged_to_row(sentence)

@@ -26,7 +26,7 @@ def main() -> None:
         names = read_names(NAMES, sentences)
         tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
         extra = augmented(sentences, names, params.augment, params.seed)
-        training += retag(extra, tokenizer, params.max_length, params.stride)
+        training += retag(extra, tokenizer, params.max_length, params.stride, params.boundaries)
     run_id = fingerprint(params, [BASE, SPLIT])
     trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, run_id)
     write_table(PLOTS / "epochs.csv", trained.history)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,13 +14,12 @@ from koner.calibration import (
     fit_temperature,
     outcomes,
     reliability,
-    store_temperature,
 )
 from koner.corpus import RawSentence, check
 from koner.labels import Entity
 from koner.params import load_params
 from koner.predictions import Prediction, predict
-from koner.tagger import ScoredEntity, Tagger
+from koner.tagger import ScoredEntity, Tagger, store_settings
 from koner.training import build_model
 
 
@@ -72,12 +72,12 @@ def test_the_figures_say_whether_the_temperature_helps():
 @pytest.fixture(scope="module")
 def overconfident(root, tmp_path_factory):
     """A random tagger with its logits blown up: near-certain of entities that are hardly ever right."""
-    small = {"layers": 1, "hidden_size": 32, "heads": 2, "vocab_min_count": 3}
+    small = {"layers": 1, "hidden_size": 32, "heads": 2, "vocab_min_count": 3, "base_model": "scratch"}
     params = load_params(root / "params.yaml").model_copy(update=small)
     lines = (root / "koner/sample/train.news.txt").read_text(encoding="utf-8").splitlines()[:60]
     sentences = [check(RawSentence("", str(i), annotated=line)) for i, line in enumerate(lines)]
     folder = tmp_path_factory.mktemp("overconfident")
-    prepare_base_model(params, [s.text for s in sentences], folder / "base")
+    prepare_base_model(params, sentences, folder / "base")
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     model = build_model(folder / "base", 0.1)
     model.classifier.weight.data *= 100
@@ -92,7 +92,7 @@ def test_the_fitted_temperature_lowers_the_error_and_leaves_the_entities(overcon
     temperature = fit_temperature(before, sentences)
     assert temperature > 1.5
     was = predict(before, sentences)
-    store_temperature(folder, temperature)
+    store_settings(folder, replace(before.settings, temperature=temperature))
     now = predict(Tagger.load(folder), sentences)
     assert [p.predicted for p in now] == [p.predicted for p in was]
     figures = calibration(now, temperature)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
 
-from koner.decoding import decode
+from koner.decoding import decode as decode_path
 from koner.labels import TAG_TO_ID, TAGS
 from koner.normalization import compose
 from koner.tagger import Tagger
@@ -16,6 +16,11 @@ from koner.vocabulary import SPECIAL_TOKENS, make_tokenizer
 TEXTS = st.text(
     st.sampled_from("홍길동서울부산정부3명 \t\nㅋㅎ한ᄒ́각👩‍👩🏽ＡＢ中！.\u200bé́㎏½ﷺ\u0316\x1f\x85\ud800"), max_size=60
 ) | st.text(st.characters(), max_size=40)
+
+
+def decode(values, labels, offsets, composed, temperature):
+    """Each token given its likeliest label."""
+    return decode_path(values, values.argmax(axis=1), labels, offsets, composed, temperature)
 
 
 def logits(*tags, low=-5.0, high=5.0):

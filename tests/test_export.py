@@ -30,10 +30,17 @@ def trained(root, folder, outlier=0.0):
     `outlier` is added to one unit of every word embedding, which floats can take and eight bits can't: they leave
     nothing of the other units.
     """
-    changes = {"layers": 1, "hidden_size": 64, "heads": 2, "vocab_min_count": 1, "max_length": 24}
+    changes = {
+        "layers": 1,
+        "hidden_size": 64,
+        "heads": 2,
+        "vocab_min_count": 1,
+        "max_length": 24,
+        "base_model": "scratch",
+    }
     params = load_params(root / "params.yaml").model_copy(update=changes)
     sentences = [check(RawSentence("", str(i), annotated=line)) for i, line in enumerate(LINES * 5)]
-    prepare_base_model(params, [s.text for s in sentences], folder / "base")
+    prepare_base_model(params, sentences, folder / "base")
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     development = retag(sentences, tokenizer, 24, 8)
     model = build_model(folder / "base", 0.0).eval()
@@ -101,7 +108,7 @@ def test_the_figures_say_how_far_it_is_from_the_trained_model(served):
 def test_the_temperature_is_fitted_to_what_is_served(ordinary, served):
     folder, figures = served
     assert figures["temperature"] == fit_temperature(Tagger.load(folder, "cpu"), ordinary[1]["development"]) != 1
-    assert Tagger.load(folder, "cpu").temperature == figures["temperature"]
+    assert Tagger.load(folder, "cpu").settings.temperature == figures["temperature"]
 
 
 def test_the_folder_is_the_trained_models_and_the_onnx_file(ordinary, served):
@@ -111,7 +118,8 @@ def test_the_folder_is_the_trained_models_and_the_onnx_file(ordinary, served):
         if path.name != "config.json":
             assert (folder / path.name).read_bytes() == path.read_bytes()
     before, after = (json.loads((f / "config.json").read_text()) for f in (ordinary[0], folder))
-    assert after == before | {"koner_temperature": figures["temperature"]}
+    settings = {name: figures[name] for name in ("temperature", "outside_bias")} | {"legal": True}
+    assert after == before | {f"koner_{name}": value for name, value in settings.items()}
 
 
 def test_fp32_is_served_where_it_is_asked_for(ordinary, tmp_path):

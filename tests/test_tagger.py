@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from koner.alignment import retag
 from koner.base_model import prepare_base_model
 from koner.corpus import RawSentence, check, parse_inline
+from koner.decoding import DecodingSettings
 from koner.errors import KonerError
 from koner.labels import TAGS
 from koner.params import load_params
@@ -37,11 +38,18 @@ def folder(root, tmp_path_factory):
     Its attention and feed-forward layers add nothing and its head is solved for, so that what it finds does not hang
     on the luck of a short training.
     """
-    changes = {"layers": 1, "hidden_size": 64, "heads": 2, "vocab_min_count": 1, "max_length": 24}
+    changes = {
+        "layers": 1,
+        "hidden_size": 64,
+        "heads": 2,
+        "vocab_min_count": 1,
+        "max_length": 24,
+        "base_model": "scratch",
+    }
     params = load_params(root / "params.yaml").model_copy(update=changes)
     sentences = [check(RawSentence("", str(i), annotated=line)) for i, line in enumerate(LINES)]
     folder = tmp_path_factory.mktemp("tagger")
-    prepare_base_model(params, [s.text for s in sentences], folder / "base")
+    prepare_base_model(params, sentences, folder / "base")
     tokenizer = AutoTokenizer.from_pretrained(folder / "base")
     model = build_model(folder / "base", 0.0).eval()
     encoder = model.roberta
@@ -192,15 +200,15 @@ def test_no_model_there(tmp_path):
 
 
 def test_the_folder_says_what_the_tagger_is(tagger, copy):
-    assert tagger.tags == list(TAGS)
+    assert tagger.token_labels == list(TAGS)
     assert tagger.labels == ("DT", "LC", "OG", "PS", "QT", "TI")
     assert tagger.max_length == 24
-    assert tagger.temperature == 1.0
+    assert tagger.settings == DecodingSettings(temperature=1.0, outside_bias=0.0, legal=True)
     assert tagger.runtime.description.startswith("ONNX Runtime fp32, ")
-    rewrite(copy / "config.json", koner_temperature=1.5)
+    rewrite(copy / "config.json", koner_temperature=1.5, koner_outside_bias=-0.5, koner_legal=False)
     rewrite(copy / "tokenizer_config.json", model_max_length=20)
     changed = Tagger.load(copy, "cpu", threads=1)
-    assert (changed.temperature, changed.max_length) == (1.5, 20)
+    assert (changed.settings, changed.max_length) == (DecodingSettings(1.5, -0.5, False), 20)
     assert changed.runtime.description == "ONNX Runtime fp32, 1 thread"
 
 
