@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from transformers import (
     RobertaModel,
 )
 
+from koner.corpus import Sentence
+from koner.crossing import without_crossing
 from koner.encoding import most_tokens
 from koner.errors import KonerError
 from koner.outputs import whole_folder
@@ -25,20 +27,24 @@ from koner.sources import assert_reachable, first_line, is_hub_id
 from koner.vocabulary import build_vocabulary, make_tokenizer
 
 SCRATCH, OWN = "scratch", "own"
+# Ships with the project; its card, beside it, says what it was made from.
+MINI = "koner-mini"
+_MINI_FOLDER = Path(__file__).parent / "mini"
 # Everything a model needs but other frameworks' weights.
 _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
-def prepare_base_model(params: Params, texts: Iterable[str], folder: Path) -> None:
+def prepare_base_model(params: Params, training: Sequence[Sentence], folder: Path) -> list[str]:
     """Writes the base model's configuration, weights (safetensors) and tokenizer to `folder`.
 
-    `texts` are what a tokenizer of our own is made from; they are read only for that. Raises `KonerError` where the
-    model or tokenizer can't be found, reached or safely read, and leaves no folder behind.
+    The training part is what a tokenizer of our own is made from, and, by `drop_crossing`, what tells which pieces to
+    take out of the vocabulary; these are given. Raises `KonerError` where the model or tokenizer can't be found,
+    reached or safely read, and leaves no folder behind.
     """
     with whole_folder(folder) as draft:
         if params.base_model == SCRATCH:
-            tokenizer = _scratch_tokenizer(params, texts)
+            tokenizer = _scratch_tokenizer(params, (sentence.text for sentence in training))
             model: PreTrainedModel = scratch_model(params, tokenizer)
         else:
             path = local_copy(params.base_model, params.base_model_revision)
@@ -48,6 +54,11 @@ def prepare_base_model(params: Params, texts: Iterable[str], folder: Path) -> No
                 model.pooler = None
         model.save_pretrained(draft)
         tokenizer.save_pretrained(draft)
+        if not params.drop_crossing:
+            return []
+        kept, gone = without_crossing(tokenizer.backend_tokenizer, training)
+        kept.save(str(draft / "tokenizer.json"))
+        return gone
 
 
 def scratch_model(params: Params, tokenizer: PreTrainedTokenizerBase) -> RobertaModel:
@@ -92,10 +103,12 @@ def _scratch_tokenizer(params: Params, texts: Iterable[str]) -> PreTrainedTokeni
 
 
 def local_copy(name: str, revision: str | None) -> Path:
-    """The folder of a base model: the one named, or a copy of the hub's at `revision`.
+    """The folder of a base model: the one that ships, the one named, or a copy of the hub's at `revision`.
 
     Raises `KonerError` where there is no such folder, and no such model on the hub that could be fetched.
     """
+    if name == MINI:
+        return _MINI_FOLDER
     path = Path(name).expanduser()
     if path.is_dir():
         return path

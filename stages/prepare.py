@@ -17,11 +17,12 @@ def main() -> None:
     if hint := watch_hint(params.source, params.watch):
         print(f"prepare: {hint}", flush=True)
     parts = read_checked(read_source(params.source, params.source_config, params.source_revision))
-    prepare_base_model(params, [sentence.text for sentence in parts[TRAIN]], BASE)
+    gone = prepare_base_model(params, parts[TRAIN], BASE)
     with whole_folder(CORPUS) as folder:
         for part, sentences in parts.items():
             write_rows(folder / f"{part}.parquet", map(to_row, sentences), SENTENCE_SCHEMA)
-    write_metrics(METRICS, {part: describe(sentences) for part, sentences in parts.items()})
+    figures = {part: describe(sentences) for part, sentences in parts.items()}
+    write_metrics(METRICS, {**figures, "dropped_pieces": len(gone)})
 
 
 if __name__ == "__main__":

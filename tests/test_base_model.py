@@ -9,10 +9,18 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, AutoTokenizer, RobertaConfig, RobertaForMaskedLM
 
 from koner.base_model import prepare_base_model
+from koner.corpus import RawSentence, check
 from koner.errors import KonerError
 from koner.params import load_params
+from koner.vocabulary import make_tokenizer
 
-TEXTS = ["홍길동이 서울에서 일했다.", "홍길동은 서울로 갔다.", "김철수가 2014년에 부산에서 왔다."] * 3
+TEXTS = [
+    check(RawSentence("", str(i), annotated=line))
+    for i, line in enumerate(
+        ["<홍길동:PS>이 <서울:LC>에서 일했다.", "<홍길동:PS>은 <서울:LC>로 갔다.", "<김철수:PS>가 <부산:LC>에서 왔다."]
+        * 3
+    )
+]
 
 
 @pytest.fixture
@@ -194,3 +202,24 @@ def test_the_real_shape_is_read_from_its_folder(params, shared, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "base")
     assert tokenizer.tokenize("서울에 갔다") == ["서울", "##에", "갔", "##다"]
     assert AutoModel.from_pretrained(tmp_path / "base").config.hidden_size == 768
+
+
+def test_pieces_that_cross_an_entitys_edge_are_taken_out(params, tmp_path):
+    training = [check(RawSentence("", "1", annotated="<홍길동:PS>이 왔다."))]
+    spelled = AutoTokenizer.from_pretrained(make_folder(tmp_path))
+    assert spelled.tokenize("홍길동이") == ["홍길", "##동이"]
+    own = params.model_copy(update={"tokenizer": str(tmp_path / "spelled")})
+    assert prepare_base_model(own, training, tmp_path / "base") == ["##동이"]
+    dropped = AutoTokenizer.from_pretrained(tmp_path / "base")
+    assert dropped.tokenize("홍길동이 길동이") == ["홍길", "##동", "##이", "[UNK]"]
+    assert dropped.convert_tokens_to_ids("홍길") == spelled.convert_tokens_to_ids("홍길")
+    kept = own.model_copy(update={"drop_crossing": False})
+    assert prepare_base_model(kept, training, tmp_path / "base") == []
+    assert AutoTokenizer.from_pretrained(tmp_path / "base").tokenize("홍길동이") == ["홍길", "##동이"]
+
+
+def make_folder(tmp_path):
+    """A tokenizer's folder with a piece that is a name's end and a particle."""
+    pieces = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", "홍길", "##동이", "##동", "##이", "왔", "##다", "."]
+    make_tokenizer({piece: i for i, piece in enumerate(pieces)}, 64).save_pretrained(tmp_path / "spelled")
+    return tmp_path / "spelled"
