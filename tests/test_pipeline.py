@@ -15,6 +15,7 @@ from transformers import AutoTokenizer, RobertaConfig, RobertaForMaskedLM
 from koner.labels import TAGS
 
 SMALL = {
+    "base_model": "scratch",
     "layers": 1,
     "hidden_size": 32,
     "heads": 2,

@@ -24,7 +24,15 @@ LINES = [
     "<이영희:PS>는 <대구:LC>로 떠났다.",
     "<10일:DT> <검찰:OG>은 <두 명:QT>을 불렀다.",
 ]
-TINY = {"layers": 1, "hidden_size": 32, "heads": 2, "vocab_min_count": 1, "batch_size": 2, "patience": 0, "lr": 1e-3}
+TINY = {
+    "layers": 1,
+    "hidden_size": 32,
+    "heads": 2,
+    "vocab_min_count": 1,
+    "batch_size": 2,
+    "patience": 0,
+    "lr": 1e-3,
+} | {"base_model": "scratch"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +40,7 @@ def setting(tmp_path_factory):
     params = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update={**TINY, "epochs": 3})
     sentences = [check(RawSentence(f"line {i}", str(i), annotated=line)) for i, line in enumerate(LINES)]
     base = tmp_path_factory.mktemp("setting") / "base"
-    prepare_base_model(params, [s.text for s in sentences], base)
+    prepare_base_model(params, sentences, base)
     tokenizer = AutoTokenizer.from_pretrained(base)
     return params, base, retag(sentences, tokenizer, params.max_length, params.stride)
 
