@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from ruamel.yaml import YAML
 from transformers import AutoTokenizer
 
@@ -25,12 +26,13 @@ from koner.augmentation import NAMES, augmented, read_names
 from koner.base_model import prepare_base_model
 from koner.bootstrap import Counts, micro_f1, paired, span_counts
 from koner.calibration import fit_outside_bias
+from koner.corpus import to_row
 from koner.decoding import DecodingSettings
 from koner.errors import told_plainly
 from koner.params import PARAMS_FILE, Params, check_params, read_yaml
 from koner.predictions import predict
 from koner.sources import TRAIN, VALIDATION, read_checked, read_source
-from koner.splitting import split
+from koner.splitting import outline, split
 from koner.tagger import Tagger
 from koner.training import train
 
@@ -78,7 +80,13 @@ def counts_of(params: Params, folder: Path) -> Counts:
         retag(parts[part], tokenizer, params.max_length, params.stride, params.boundaries)
         for part in (TRAIN, VALIDATION)
     ]
-    divided, _ = split(*tagged, params.protocol, params.development_share, SPLIT_SEED)
+    outlines = [outline([pa.RecordBatch.from_pylist([to_row(r.sentence) for r in part])]) for part in tagged]
+    chosen, _ = split(*outlines, params.protocol, params.development_share, SPLIT_SEED)
+    published = dict(zip((TRAIN, VALIDATION), tagged, strict=True))
+    divided = {
+        name: [r for r, taken in zip(published[part.published], part.taken, strict=True) if taken]
+        for name, part in chosen.items()
+    }
     if not (folder / "model").is_dir():
         sentences = [r.sentence for r in divided["train"]]
         extra = augmented(sentences, read_names(NAMES, sentences), params.augment, params.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from koner.boundaries import LABEL_TO_ID, LABELS, tag_of, token_label
 from koner.corpus import SENTENCE_SCHEMA, Sentence, from_row, read_rows, to_row
 from koner.decoding import token_entities
-from koner.encoding import Encoded, Span, Window, encode, windowed
+from koner.encoding import Encoded, Span, Window, encode
 from koner.errors import KonerError
 from koner.labels import IGNORED, OUTSIDE, TAG_TO_ID, Entity
 
@@ -77,14 +77,15 @@ def retag(
 
     Raises `KonerError` where the tokenizer can't tell offsets, or `stride` leaves a window no way forward.
     """
-    encoded = encode([sentence.text for sentence in sentences], _backend(tokenizer), max_length, stride)
+    encoded = encode([sentence.text for sentence in sentences], backend_of(tokenizer), max_length, stride)
     return [
         Retagged(sentence, e, tuple(labels_of(window, sentence.tags, boundaries) for window in e.windows))
         for sentence, e in zip(sentences, encoded, strict=True)
     ]
 
 
-def _backend(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
+def backend_of(tokenizer: Tokenizer | PreTrainedTokenizerBase) -> Tokenizer:
+    """The tokenizer that tells offsets; raises `KonerError` where there is none behind a transformers tokenizer."""
     if isinstance(tokenizer, Tokenizer):
         return tokenizer
     if not tokenizer.is_fast:
@@ -123,25 +124,6 @@ def retagged_from_row(row: dict[str, Any]) -> Retagged:
 def read_retagged(path: Path) -> Iterator[Retagged]:
     """Reads retagged sentences from a Parquet file of `RETAGGED_SCHEMA`, in order."""
     return map(retagged_from_row, read_rows(path))
-
-
-def retag_rows(
-    rows: Iterable[dict[str, Any]],
-    tokenizer: Tokenizer | PreTrainedTokenizerBase,
-    max_length: int,
-    stride: int,
-    boundaries: bool = False,
-    batch_size: int = 1_000,
-) -> Iterator[Retagged]:
-    """Retags rows of the canonical corpus batch by batch, in constant memory."""
-    tokenizer = windowed(_backend(tokenizer), max_length, stride)
-    batch: list[Sentence] = []
-    for row in rows:
-        batch.append(from_row(row))
-        if len(batch) == batch_size:
-            yield from retag(batch, tokenizer, max_length, stride, boundaries)
-            batch = []
-    yield from retag(batch, tokenizer, max_length, stride, boundaries)
 
 
 def types_in(tags: Sequence[str], span: Span) -> set[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,12 @@ _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
-def prepare_base_model(params: Params, training: Sequence[Sentence], folder: Path) -> list[str]:
+def prepare_base_model(params: Params, training: Iterable[Sentence], folder: Path) -> list[str]:
     """Writes the base model's configuration, weights (safetensors) and tokenizer to `folder`.
 
-    The training part is what a tokenizer of our own is made from, and, by `drop_crossing`, what tells which pieces to
-    take out of the vocabulary; these are given. Raises `KonerError` where the model or tokenizer can't be found,
-    reached or safely read, and leaves no folder behind.
+    The training part, gone through several times, is what a tokenizer of our own is made from, and, by `drop_crossing`,
+    what tells which pieces to take out of the vocabulary; these are given. Raises `KonerError` where the model or
+    tokenizer can't be found, reached or safely read, and leaves no folder behind.
     """
     with whole_folder(folder) as draft:
         if params.base_model == SCRATCH:

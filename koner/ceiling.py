@@ -9,8 +9,12 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from koner.alignment import Retagged, read_back, types_in
+import numpy as np
+import pyarrow as pa
+
+from koner.alignment import Retagged, read_back, retagged_from_row, types_in
 from koner.labels import Entity
+from koner.retagging import RetaggedBatch
 from koner.scoring import ratios
 
 TAIL = "other text in its last token"
@@ -68,6 +72,21 @@ class Ceiling:
                 loss = self._loss(retagged, entity, found)
                 self.whys[loss.why] += 1
                 yield loss
+
+    def add_batch(self, batch: RetaggedBatch, unk_id: int | None) -> Iterator[Loss]:
+        """Counts a batch of sentences in; yields their losses, as `add` does sentence by sentence."""
+        clean = batch.clean
+        ids = batch.token_ids[clean[batch.sentences]]
+        entities = int(np.asarray(batch.rows.column("entities").value_lengths())[clean].sum())
+        self.sentences += int(clean.sum())
+        self.windows += int(batch.windows[clean].sum())
+        self.tokens += len(ids)
+        self.unk_tokens += 0 if unk_id is None else int((ids == unk_id).sum())
+        self.gold += entities
+        self.found += entities
+        self.exact += entities
+        for row in batch.rows.filter(pa.array(~clean)).to_pylist():
+            yield from self.add(retagged_from_row(row), unk_id)
 
     def _loss(self, retagged: Retagged, entity: Entity, found: Iterable[Entity]) -> Loss:
         text = retagged.sentence.text

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from koner.normalization import compose
 
 FAULTS_SHOWN = 20
 ROW_GROUP = 10_000
+BATCH = 1_000  # rows
 _MARK = re.compile(rf"<([^<>]+):({'|'.join(TYPES)})>")
 _KNOWN_TAGS = frozenset(TAGS)
 
@@ -111,36 +114,41 @@ def write_inline(text: str, entities: Iterable[Entity]) -> str:
     return "".join(pieces) + text[position:]
 
 
-def _aligned(raw: RawSentence) -> tuple[str, list[str]]:
-    """Brings the two forms of a raw sentence to text and tags; raises ValueError that says what is wrong."""
-    inline = parse_inline(raw.annotated) if raw.annotated is not None else None
+def _aligned(raw: RawSentence) -> tuple[str, list[str], list[Entity]]:
+    """Brings the two forms of a raw sentence to text, tags, entities; raises ValueError that says what is wrong."""
     if raw.tokens is None or raw.tags is None:
-        if inline is None:
+        if raw.annotated is None:
             raise ValueError("neither characters with tags nor an annotated sentence")
-        text, entities = inline
+        text, entities = parse_inline(raw.annotated)
         stray = re.search(r"<[^<>]*:[^<>]*>|[<>]", text)
         if stray:
             raise ValueError(f"'{stray[0]}' is no mark of a known type; known are {', '.join(TYPES)}")
-        return text, tags_of(entities, len(text))
+        return text, tags_of(entities, len(text)), entities
     text, tags = "".join(raw.tokens), list(raw.tags)
     if len(tags) != len(raw.tokens):
         raise ValueError(f"{len(tags)} tags for {len(raw.tokens)} characters")
-    for i, (token, tag) in enumerate(zip(raw.tokens, tags, strict=True)):
-        if len(token) != 1:
-            raise ValueError(f"token {i + 1} is '{token}', not one character")
-        if tag not in _KNOWN_TAGS:
-            raise ValueError(f"unknown tag '{tag}' on character {i + 1} '{token}'; known are {', '.join(TAGS)}")
+    if set(map(len, raw.tokens)) != {1} or not _KNOWN_TAGS.issuperset(tags):
+        _refuse_first_odd(raw.tokens, tags)
     illegal = first_illegal(tags)
     if illegal is not None:
         raise ValueError(
             f"tag '{tags[illegal]}' on character {illegal + 1} '{text[illegal]}' continues no entity of its type"
         )
     # Written and compared, not parsed: a bracket inside a name (`<<10:QT>>점` in KLUE-NER) can be read in two ways.
-    if inline is not None and write_inline(text, entities_of(tags)) != raw.annotated:
-        if inline[0] != text:
-            raise ValueError(f"the annotated sentence reads '{inline[0]}' but its characters spell '{text}'")
+    entities = entities_of(tags)
+    if raw.annotated is not None and write_inline(text, entities) != raw.annotated:
+        if (read := parse_inline(raw.annotated)[0]) != text:
+            raise ValueError(f"the annotated sentence reads '{read}' but its characters spell '{text}'")
         raise ValueError("the annotated sentence and the tags disagree on the entities")
-    return text, tags
+    return text, tags, entities
+
+
+def _refuse_first_odd(tokens: Sequence[str], tags: Sequence[str]) -> None:
+    for i, (token, tag) in enumerate(zip(tokens, tags, strict=True)):
+        if len(token) != 1:
+            raise ValueError(f"token {i + 1} is '{token}', not one character")
+        if tag not in _KNOWN_TAGS:
+            raise ValueError(f"unknown tag '{tag}' on character {i + 1} '{token}'; known are {', '.join(TAGS)}")
 
 
 def check(raw: RawSentence) -> Sentence:
@@ -150,14 +158,14 @@ def check(raw: RawSentence) -> Sentence:
     character, an unknown tag, a tag sequence that breaks BIO, an annotated sentence that says otherwise than the
     tags, a blank text, an entity that begins or ends inside one composed character.
     """
-    text, tags = _aligned(raw)
+    text, tags, entities = _aligned(raw)
     if not text.strip():
         raise ValueError("the sentence is empty")
     composed = compose(text)
     if composed.spans is not None:
         spans = composed.spans
         inside = {offset for start, end in spans for offset in range(start + 1, end)}
-        for entity in entities_of(tags):
+        for entity in entities:
             if entity.start in inside or entity.end in inside:
                 raise ValueError(
                     f"the entity '{text[entity.start : entity.end]}' begins or ends inside a composed character"
@@ -168,20 +176,39 @@ def check(raw: RawSentence) -> Sentence:
             f"I{tag[1:]}" if tag[0] == "B" and i and spans[i] == spans[i - 1] else tag
             for i, tag in enumerate(first_tag)
         ]
-    return Sentence(raw.id, composed.text, raw.source, tuple(tags), tuple(entities_of(tags)))
+        entities = entities_of(tags)
+    return Sentence(raw.id, composed.text, raw.source, tuple(tags), tuple(entities))
+
+
+class _Ids:
+    """Where each id stood first; on disk where they are many, so that memory does not grow with a corpus."""
+
+    def __init__(self) -> None:
+        # The empty name is SQLite's for a temporary file, which it makes only when its cache is full.
+        self._base = sqlite3.connect("", isolation_level=None)
+        self._base.execute("CREATE TABLE stood (id TEXT PRIMARY KEY, place TEXT) WITHOUT ROWID")
+        self._base.execute("BEGIN")
+
+    def stands_at(self, id_: str, where: str) -> str | None:
+        """The place where the id stood before; None for a new one, which now stands at `where`."""
+        if self._base.execute("INSERT OR IGNORE INTO stood VALUES (?, ?)", (str(id_), where)).rowcount:
+            return None
+        return str(self._base.execute("SELECT place FROM stood WHERE id = ?", (str(id_),)).fetchone()[0])
+
+    def close(self) -> None:
+        self._base.close()
 
 
 def checked(raws: Iterable[RawSentence], faults: Faults) -> Iterator[Sentence]:
     """Yields the sound sentences and notes the others in `faults`; ids must not repeat."""
-    seen: dict[str, str] = {}
-    for raw in raws:
-        try:
-            if raw.id in seen:
-                raise ValueError(f"the id stands already at {seen[raw.id]}")
-            seen[raw.id] = raw.where
-            yield check(raw)
-        except ValueError as fault:
-            faults.add(raw.where, raw.id, str(fault))
+    with closing(_Ids()) as ids:
+        for raw in raws:
+            try:
+                if before := ids.stands_at(raw.id, raw.where):
+                    raise ValueError(f"the id stands already at {before}")
+                yield check(raw)
+            except ValueError as fault:
+                faults.add(raw.where, raw.id, str(fault))
 
 
 def entity_rows(entities: Iterable[Entity]) -> list[dict[str, Any]]:
@@ -216,48 +243,56 @@ def from_row(row: dict[str, Any]) -> Sentence:
     )
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Writes rows to a Parquet file group by group, in constant memory; returns their number."""
+def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
+    """Writes batches of rows to a Parquet file group by group, in constant memory; returns the number of rows.
+
+    The file's bytes do not depend on where one batch ends and the next begins.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    group: list[dict[str, Any]] = []
+    group = schema.empty_table()
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for row in rows:
-            group.append(row)
-            if len(group) == ROW_GROUP:
-                writer.write_table(pa.Table.from_pylist(group, schema))
-                count += len(group)
-                group = []
-        writer.write_table(pa.Table.from_pylist(group, schema))
-    return count + len(group)
+        for batch in batches:
+            # The names of lists' items are lost in Parquet, and the writer wants them as in the schema.
+            named = pa.Table.from_arrays(batch.columns, schema=schema)
+            count += named.num_rows
+            group = pa.concat_tables([group, named])
+            while group.num_rows >= ROW_GROUP:
+                writer.write_table(group.slice(0, ROW_GROUP).combine_chunks())
+                group = group.slice(ROW_GROUP)
+        writer.write_table(group.combine_chunks())
+    return count
 
 
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Reads the rows of a Parquet file batch by batch; raises `KonerError` where there is no such file."""
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
+    """Writes rows to a Parquet file as `write_batches` does."""
+    rows = iter(rows)
+    batches = iter(lambda: list(islice(rows, BATCH)), [])
+    return write_batches(path, (pa.RecordBatch.from_pylist(batch, schema) for batch in batches), schema)
+
+
+def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Reads a Parquet file, or some of its columns, in batches of rows, in constant memory.
+
+    Raises `KonerError` where there is no such file.
+    """
     if not path.is_file():
         raise KonerError(f"{path} is missing; run `dvc repro`")
     with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=1_000):
-            yield from batch.to_pylist()
+        yield from file.iter_batches(batch_size=BATCH, columns=columns)
 
 
-def describe(sentences: Iterable[Sentence]) -> dict[str, Any]:
-    """Counts sentences, characters, entities per type, and texts that stand more than once."""
-    characters = count = 0
-    types: Counter[str] = Counter()
-    sources: Counter[str] = Counter()
-    texts: Counter[int] = Counter()
-    for sentence in sentences:
-        count += 1
-        characters += len(sentence.text)
-        types.update(entity.label for entity in sentence.entities)
-        if sentence.source:
-            sources[sentence.source] += 1
-        texts[hash(sentence.text)] += 1
-    return {
-        "sentences": count,
-        "characters": characters,
-        "entities": {"all": types.total(), **{type_: types[type_] for type_ in TYPES}},
-        "sources": dict(sorted(sources.items())),
-        "duplicates": count - len(texts),
-    }
+def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Reads the rows of a Parquet file as `read_batches` does."""
+    for batch in read_batches(path, columns):
+        yield from batch.to_pylist()
+
+
+@dataclass(frozen=True)
+class StoredSentences:
+    """The sentences of a Parquet file of the canonical corpus, read anew each time they are gone through."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[Sentence]:
+        return map(from_row, read_rows(self.path))

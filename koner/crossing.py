@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 from tokenizers import Tokenizer
 
-from koner.corpus import Sentence
+from koner.corpus import BATCH, Sentence
 from koner.encoding import encode
 from koner.labels import OUTSIDE
 
@@ -24,21 +25,28 @@ def crosses(tags: Sequence[str]) -> bool:
     return any((a == OUTSIDE) != (b == OUTSIDE) or b[0] == "B" for a, b in itertools.pairwise(tags))
 
 
-def crossing_pieces(tokenizer: Tokenizer, sentences: Sequence[Sentence]) -> set[str]:
+def crossing_pieces(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> set[str]:
     """The pieces of the vocabulary that cross an entity's edge anywhere in the sentences, without special tokens."""
     pieces = {id_: piece for piece, id_ in tokenizer.get_vocab().items()}
     special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
     special.add(json.loads(tokenizer.to_str())["model"].get("unk_token"))
     found = {
         pieces[e.windows[w].input_ids[p]]
-        for sentence, e in zip(sentences, encode([s.text for s in sentences], tokenizer, _LONG, 0), strict=True)
+        for batch in _batched(sentences)
+        for sentence, e in zip(batch, encode([s.text for s in batch], tokenizer, _LONG, 0), strict=True)
         for (w, p), (start, end) in zip(e.tokens, e.offsets, strict=True)
         if crosses(sentence.tags[start:end])
     }
     return found - special
 
 
-def without_crossing(tokenizer: Tokenizer, sentences: Sequence[Sentence]) -> tuple[Tokenizer, list[str]]:
+def _batched(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
+    left = iter(sentences)
+    while batch := list(islice(left, BATCH)):
+        yield batch
+
+
+def without_crossing(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> tuple[Tokenizer, list[str]]:
     """A WordPiece tokenizer without the pieces that cross an entity's edge in the sentences, and these pieces.
 
     What was one token becomes several shorter ones, which may cross in their turn: repeated until none does. Few

@@ -94,12 +94,16 @@ def encode(texts: Sequence[str], tokenizer: Tokenizer, max_length: int, stride: 
     """
     if tokenizer.padding or tokenizer.truncation != _truncation(max_length, stride):
         tokenizer = windowed(tokenizer, max_length, stride)
-    # A lone surrogate is a code point that no tokenizer takes.
-    readable = [_SURROGATE.sub(_REPLACEMENT, text) for text in texts]
+    read = [readable(text) for text in texts]
     return [
         Encoded(tuple(_windows(text, encoding)))
-        for text, encoding in zip(readable, tokenizer.encode_batch(readable), strict=True)
+        for text, encoding in zip(read, tokenizer.encode_batch(read), strict=True)
     ]
+
+
+def readable(text: str) -> str:
+    """A text of the same length without lone surrogates, code points that no tokenizer takes."""
+    return _SURROGATE.sub(_REPLACEMENT, text)
 
 
 def encode_by_sentence(texts: Sequence[str], tokenizer: Tokenizer, max_length: int, stride: int) -> list[Encoded]:

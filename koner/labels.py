@@ -40,6 +40,9 @@ def entities_of(tags: Sequence[str]) -> list[Entity]:
     start, label = 0, OUTSIDE
     previous = OUTSIDE
     for i, tag in enumerate(tags):
+        # Most characters stand in no entity.
+        if tag == previous == OUTSIDE:
+            continue
         begins = begins_entity(previous, tag)
         if label != OUTSIDE and (begins or tag == OUTSIDE):
             entities.append(Entity(start, i, label))
@@ -66,7 +69,7 @@ def first_illegal(tags: Sequence[str]) -> int | None:
     """Finds the first I tag that continues nothing of its type; None for a legal sequence."""
     previous = OUTSIDE
     for i, tag in enumerate(tags):
-        if tag[0] == "I" and previous[2:] != tag[2:]:
+        if tag != previous and tag[0] == "I" and previous[2:] != tag[2:]:
             return i
         previous = tag
     return None

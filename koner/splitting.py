@@ -2,32 +2,72 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from iterstrat.ml_stratifiers import MultilabelStratifiedShuffleSplit
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import chi2_contingency
 
-from koner.alignment import Retagged
 from koner.errors import KonerError
 from koner.labels import TYPES
 
 Protocol = Literal["holdout", "official"]
 TRAIN, DEVELOPMENT, TEST = "train", "development", "test"
+VALIDATION = "validation"
 PARTS = (TRAIN, DEVELOPMENT, TEST)
 _SMALLEST = 20  # sentences that stratification over six types needs to mean anything
 
 
+@dataclass(frozen=True)
+class Outline:
+    """What of a part's sentences decides where they go: a hash of each text (n,), mentions of each type (n, types)."""
+
+    texts: np.ndarray
+    mentions: np.ndarray
+
+    def type_counts(self, taken: np.ndarray) -> dict[str, int]:
+        """Counts the entities of each type in the sentences that the mask `taken` (n,) is true for."""
+        return dict(zip(TYPES, self.mentions[taken].sum(axis=0, dtype=np.int64).tolist(), strict=True))
+
+
+def outline(batches: Iterable[pa.RecordBatch]) -> Outline:
+    """Outlines a part of the columns `text` and `entities`, 32 bytes a sentence."""
+    # Of half a million texts two share one of the 2^64 hashes in one of a hundred million cases.
+    texts, mentions = [np.empty(0, np.int64)], [np.empty((0, len(TYPES)), np.int32)]
+    for batch in batches:
+        texts.append(np.fromiter(map(hash, batch.column("text").to_pylist()), np.int64, batch.num_rows))
+        entities = batch.column("entities")
+        rows = np.repeat(np.arange(batch.num_rows), np.asarray(entities.value_lengths()))
+        labels = pc.index_in(entities.flatten().field("label"), value_set=pa.array(TYPES)).to_numpy()
+        counts = np.bincount(rows * len(TYPES) + labels, minlength=batch.num_rows * len(TYPES))
+        mentions.append(counts.reshape(-1, len(TYPES)).astype(np.int32))
+    return Outline(np.concatenate(texts), np.concatenate(mentions))
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The sentences of a part: those of a published part, `train` or `validation`, that the mask (n,) is true for."""
+
+    published: str
+    taken: np.ndarray
+
+    def rows(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The chosen ones of the published part's rows."""
+        position = 0
+        for batch in batches:
+            taken = self.taken[position : position + batch.num_rows]
+            yield batch if taken.all() else batch.filter(pa.array(taken))
+            position += batch.num_rows
+
+
 def split(
-    train: Sequence[Retagged],
-    validation: Sequence[Retagged],
-    protocol: Protocol,
-    development_share: float,
-    seed: int,
-) -> tuple[dict[str, list[Retagged]], dict[str, int]]:
+    train: Outline, validation: Outline, protocol: Protocol, development_share: float, seed: int
+) -> tuple[dict[str, Chosen], dict[str, int]]:
     """Gives the parts train, development and test, and how many sentences were removed from the training side.
 
     `official`: the published validation is both development and test, as in the published figures. `holdout`:
@@ -35,46 +75,37 @@ def split(
     al. 2011), and the published validation is the test. A sentence whose text stands in an evaluation part too is
     removed from train (and, under holdout, from development). Raises `KonerError` for too small a train part.
     """
-    held = {r.sentence.text for r in validation}
-    kept = [r for r in train if r.sentence.text not in held]
-    removed = {"of_test": len(train) - len(kept), "of_development": 0}
+    kept = ~np.isin(train.texts, validation.texts)
+    removed = {"of_test": int((~kept).sum()), "of_development": 0}
+    whole = Chosen(VALIDATION, np.ones(len(validation.texts), bool))
     if protocol == "official":
-        parts = {TRAIN: kept, DEVELOPMENT: list(validation), TEST: list(validation)}
+        parts = {TRAIN: Chosen(TRAIN, kept), DEVELOPMENT: whole, TEST: whole}
     else:
-        if len(kept) < _SMALLEST:
+        if kept.sum() < _SMALLEST:
             raise KonerError(
-                f"protocol: 'holdout' needs at least {_SMALLEST} training sentences; there are {len(kept)}"
+                f"protocol: 'holdout' needs at least {_SMALLEST} training sentences; there are {kept.sum()}"
             )
-        carved = _stratified(kept, development_share, seed)
-        development = [r for r, taken in zip(kept, carved, strict=True) if taken]
-        held = {r.sentence.text for r in development}
-        rest = [r for r, taken in zip(kept, carved, strict=True) if not taken]
-        left = [r for r in rest if r.sentence.text not in held]
-        removed["of_development"] = len(rest) - len(left)
-        parts = {TRAIN: left, DEVELOPMENT: development, TEST: list(validation)}
-    for part, sentences in parts.items():
-        if not sentences:
+        development = np.zeros(len(kept), bool)
+        development[np.flatnonzero(kept)[_stratified(train.mentions[kept], development_share, seed)]] = True
+        rest = kept & ~development
+        left = rest & ~np.isin(train.texts, train.texts[development])
+        removed["of_development"] = int(rest.sum() - left.sum())
+        parts = {TRAIN: Chosen(TRAIN, left), DEVELOPMENT: Chosen(TRAIN, development), TEST: whole}
+    for part, chosen in parts.items():
+        if not chosen.taken.any():
             raise KonerError(f"the part '{part}' is empty after the split")
     return parts, removed
 
 
-def _stratified(sentences: Sequence[Retagged], share: float, seed: int) -> list[bool]:
-    """Chooses about `share` of the sentences so that every type's presence keeps its rate."""
-    present = np.array(
-        [[any(e.label == type_ for e in r.sentence.entities) for type_ in TYPES] for r in sentences], dtype=int
-    )
+def _stratified(mentions: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Chooses about `share` of the sentences, by index, so that every type's presence keeps its rate."""
+    present = mentions > 0
     # A column for sentences without entities keeps their rate too.
-    present = np.column_stack([present, present.sum(axis=1) == 0])
+    present = np.column_stack([present, ~present.any(axis=1)])
     splitter = MultilabelStratifiedShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-    _, taken = next(splitter.split(np.zeros(len(sentences)), present))
-    chosen = set(taken.tolist())
-    return [i in chosen for i in range(len(sentences))]
-
-
-def type_counts(sentences: Sequence[Retagged]) -> dict[str, int]:
-    """Counts the entities of each type."""
-    counts = Counter(e.label for r in sentences for e in r.sentence.entities)
-    return {type_: counts[type_] for type_ in TYPES}
+    taken: np.ndarray
+    _, taken = next(splitter.split(np.zeros(len(present)), present.astype(np.int8)))
+    return taken
 
 
 def balance(counts: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from koner.alignment import Retagged
+from koner.batches import TokenBatches
 from koner.boundaries import LABELS, tag_of
 from koner.errors import KonerError
 from koner.heads import plain_head, share_head
@@ -65,6 +66,20 @@ class WindowDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
         return self.items[i]
 
 
+class _Trainer(RegularizedTrainer):
+    def get_train_dataloader(self) -> Any:
+        if self.params.batching != "tokens":
+            return super().get_train_dataloader()
+        lengths = [len(item["input_ids"]) for item in self.train_dataset.items]
+        batches = torch.utils.data.DataLoader(
+            self.train_dataset,
+            batch_sampler=TokenBatches(lengths, self.params.batch_size),
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+        return self.accelerator.prepare(batches)
+
+
 def uses_bf16(precision: str) -> bool:
     """Tells whether to train in bfloat16: always for `bf16`, for `auto` where the GPU or CPU has it in hardware."""
     if precision != "auto":
@@ -97,7 +112,7 @@ def build_model(base: Path, dropout: float, labels: Sequence[str] = TAGS) -> Pre
     return model
 
 
-def _token_scores(prediction: EvalPrediction) -> dict[str, float]:
+def token_scores(prediction: EvalPrediction) -> dict[str, float]:
     """Scores the development part on tokens, as the published recipe chooses its epoch."""
     gold: list[list[str]] = []
     predicted: list[list[str]] = []
@@ -184,14 +199,14 @@ def train(
     model = build_model(base, params.dropout, labels)
     if params.boundaries:
         share_head(model, list(labels))
-    trainer = RegularizedTrainer(
+    trainer = _Trainer(
         params,
         model=model,
         args=arguments,
         data_collator=DataCollatorForTokenClassification(tokenizer),
         train_dataset=WindowDataset(training),
         eval_dataset=WindowDataset(development),
-        compute_metrics=_token_scores,
+        compute_metrics=token_scores,
         callbacks=[*callbacks, *([EarlyStoppingCallback(params.patience)] if params.patience else [])],
     )
     if resumed:

@@ -7,12 +7,11 @@ from koner.alignment import (
     read_back,
     read_retagged,
     retag,
-    retag_rows,
     retagged_to_row,
     types_in,
 )
 from koner.ceiling import Ceiling
-from koner.corpus import RawSentence, check, to_row, write_rows
+from koner.corpus import RawSentence, check, write_rows
 from koner.errors import KonerError
 from koner.labels import Entity
 from koner.sources import read_checked, read_source
@@ -86,10 +85,9 @@ def test_types_in_a_token():
     assert types_in(["B-PS", "O", "O"], (1, 3)) == set()
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 1000])
-def test_rows_are_retagged_in_order_and_kept_in_parquet(tokenizer, tmp_path, batch_size):
+def test_what_is_retagged_is_kept_in_parquet(tokenizer, tmp_path):
     sentences = [sentence("<스타뎀:PS>의", "a"), sentence("01<234567:QT>89", "b"), sentence("서울", "c")]
-    retagged = list(retag_rows(map(to_row, sentences), tokenizer, 6, 2, batch_size))
+    retagged = retag(sentences, tokenizer, 6, 2)
     assert [(r.sentence, len(r.labels)) for r in retagged] == [(sentences[0], 1), (sentences[1], 4), (sentences[2], 1)]
     write_rows(tmp_path / "part.parquet", map(retagged_to_row, retagged), RETAGGED_SCHEMA)
     assert list(read_retagged(tmp_path / "part.parquet")) == retagged

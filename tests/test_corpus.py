@@ -1,6 +1,7 @@
 import re
 import unicodedata
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,11 +14,12 @@ from koner.corpus import (
     Sentence,
     check,
     checked,
-    describe,
     from_row,
     parse_inline,
+    read_batches,
     read_rows,
     to_row,
+    write_batches,
     write_inline,
     write_rows,
 )
@@ -230,11 +232,24 @@ def test_a_missing_parquet_file_says_what_to_run(tmp_path):
         list(read_rows(tmp_path / "part.parquet"))
 
 
-def test_describe_counts():
-    assert describe(SENTENCES) == {
-        "sentences": 4,
-        "characters": 10,
-        "entities": {"all": 3, "DT": 0, "LC": 1, "OG": 0, "PS": 2, "QT": 0, "TI": 0},
-        "sources": {"news": 2, "reviews": 1},
-        "duplicates": 1,
+def test_the_bytes_of_a_parquet_file_do_not_depend_on_the_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(corpus, "ROW_GROUP", 3)
+    whole = pa.RecordBatch.from_pylist(list(map(to_row, SENTENCES)), SENTENCE_SCHEMA)
+    cuts = {
+        "one": [whole],
+        "uneven": [whole[:1], whole[1:1], whole[1:]],
+        "single": [whole[i : i + 1] for i in range(4)],
     }
+    for name, batches in cuts.items():
+        assert write_batches(tmp_path / name, batches, SENTENCE_SCHEMA) == 4
+    written = {(tmp_path / name).read_bytes() for name in cuts}
+    assert len(written) == 1
+    assert [batch.num_rows for batch in read_batches(tmp_path / "one")] == [4]
+    assert [row["id"] for row in read_rows(tmp_path / "one", ["id"])] == list("abcd")
+
+
+def test_the_number_of_ids_that_are_told_apart_is_not_bounded():
+    raws = [RawSentence(f"a.tsv:{i}", f"id-{i % 3000}", annotated="서울") for i in range(3001)]
+    faults = Faults()
+    assert len(list(checked(raws, faults))) == 3000
+    assert faults.shown == ["a.tsv:3000: id-0: the id stands already at a.tsv:0"]

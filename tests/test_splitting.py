@@ -1,17 +1,33 @@
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from koner.alignment import Encoded, Retagged
-from koner.corpus import RawSentence, check
+from koner.corpus import SENTENCE_SCHEMA, RawSentence, check, from_row, to_row
 from koner.errors import KonerError
 from koner.labels import TYPES
 from koner.sources import read_checked, read_source
-from koner.splitting import PARTS, assert_balanced, balance, share_table, split, type_counts
+from koner.splitting import PARTS, assert_balanced, balance, outline, share_table
+from koner.splitting import split as split_outlines
 
 NONE = dict.fromkeys(TYPES, 0)
 
 
 def retagged(annotated, id_="id"):
-    return Retagged(check(RawSentence("file:1", id_, annotated=annotated)), Encoded(()), ())
+    return check(RawSentence("file:1", id_, annotated=annotated))
+
+
+def batches_of(sentences):
+    """The sentences as read from Parquet, in batches that end anywhere."""
+    rows = list(map(to_row, sentences))
+    return [pa.RecordBatch.from_pylist(rows[i : i + 7], SENTENCE_SCHEMA) for i in range(0, len(rows), 7)]
+
+
+def split(train, validation, protocol, share, seed):
+    published = {"train": batches_of(train), "validation": batches_of(validation)}
+    outlines = [outline(published[part]) for part in ("train", "validation")]
+    parts, removed = split_outlines(*outlines, protocol, share, seed)
+    rows = {part: chosen.rows(published[chosen.published]) for part, chosen in parts.items()}
+    return {part: [from_row(r) for b in found for r in b.to_pylist()] for part, found in rows.items()}, removed
 
 
 def numbered(count, prefix="문장"):
@@ -19,11 +35,11 @@ def numbered(count, prefix="문장"):
 
 
 def texts(sentences):
-    return [r.sentence.text for r in sentences]
+    return [r.text for r in sentences]
 
 
 def ids(sentences):
-    return [r.sentence.id for r in sentences]
+    return [r.id for r in sentences]
 
 
 def test_official_takes_the_published_validation_for_development_and_test():
@@ -95,11 +111,11 @@ def test_an_empty_part_is_refused(train, validation, part):
 
 def test_stratification_keeps_the_rate_of_every_type_on_the_sample():
     sample = read_checked(read_source("sample", "ner", None))
-    train, validation = ([Retagged(s, Encoded(()), ()) for s in sample[part]] for part in ("train", "validation"))
+    train, validation = (sample[part] for part in ("train", "validation"))
     parts, _ = split(train, validation, "holdout", 0.1, 42)
 
     def rates(sentences):
-        present = [{e.label for e in r.sentence.entities} for r in sentences]
+        present = [{e.label for e in r.entities} for r in sentences]
         rate = {type_: sum(type_ in types for types in present) / len(present) for type_ in TYPES}
         return rate | {"none": sum(not types for types in present) / len(present)}
 
@@ -108,8 +124,9 @@ def test_stratification_keeps_the_rate_of_every_type_on_the_sample():
 
 
 def test_types_are_counted_by_mention():
-    counts = type_counts([retagged("<김:PS> <이:PS> <서울:LC>"), retagged("비"), retagged("<김:PS>")])
-    assert counts == NONE | {"PS": 3, "LC": 1}
+    found = outline(batches_of([retagged("<김:PS> <이:PS> <서울:LC>"), retagged("비"), retagged("<김:PS>")]))
+    assert found.type_counts(np.array([True, True, True])) == NONE | {"PS": 3, "LC": 1}
+    assert found.type_counts(np.array([False, True, True])) == NONE | {"PS": 1}
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,14 @@ class KillAfterEpoch(TrainerCallback):
             raise KilledError
 
 
-def test_an_interrupted_run_goes_on_and_ends_where_an_unbroken_one_does(setting, tmp_path, capsys):
-    run(setting, tmp_path / "unbroken")
+@pytest.mark.parametrize("batching", ["length", "tokens"])
+def test_an_interrupted_run_goes_on_and_ends_where_an_unbroken_one_does(setting, tmp_path, capsys, batching):
+    run(setting, tmp_path / "unbroken", batching=batching)
     with pytest.raises(KilledError):
-        run(setting, tmp_path / "broken", callbacks=[KillAfterEpoch()])
+        run(setting, tmp_path / "broken", callbacks=[KillAfterEpoch()], batching=batching)
     assert last_checkpoint(tmp_path / "broken" / "checkpoints" / "run") is not None
     capsys.readouterr()
-    resumed = run(setting, tmp_path / "broken")
+    resumed = run(setting, tmp_path / "broken", batching=batching)
     assert "goes on from" in capsys.readouterr().out
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3]
     assert same(weights(tmp_path / "unbroken"), weights(tmp_path / "broken"))
