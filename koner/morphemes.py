@@ -31,7 +31,7 @@ def _kiwi() -> Any:
     # Loads 90 MB of models, and most of the package does without it.
     from kiwipiepy import Kiwi
 
-    return Kiwi(num_workers=1)
+    return Kiwi()
 
 
 def morpheme_starts(text: str) -> set[int]:
@@ -47,9 +47,8 @@ def common_nouns(texts: Iterable[str]) -> Iterator[list[tuple[int, int]]]:
 
 
 def analyse(texts: Iterable[str]) -> Iterator[Analysed]:
-    """Finds each text's morphemes, in the order of the texts."""
-    for text in texts:
-        found = _kiwi().tokenize(text)
+    """Finds each text's morphemes on all cores, in the order of the texts, of which a few are read ahead."""
+    for found, text in _kiwi().tokenize(texts, echo=True):
         yield Analysed(
             text,
             tuple((t.start, t.len, _TAG_IDS.get(t.tag.split("-")[0], _TAG_IDS[_UNKNOWN])) for t in found),
