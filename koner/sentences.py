@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from itertools import pairwise
 
-# The ends of lines as `str.splitlines` knows them; the letters of laughter and tears in both of Unicode's forms. A full
-# stop after a digit is part of a date (2024. 3. 15.) or of a list's number far more often than an end. Looking back,
-# and never back again (`++`), keeps it linear on any text.
+# No control characters, though some count as whitespace: tokenizers drop them, and `가\x1f나` is one word. The letters
+# of laughter and tears in both of Unicode's forms. A full stop after a digit is part of a date (2024. 3. 15.) or of a
+# list's number far more often than an end. Looking back, and never back again (`++`), keeps it linear on any text.
 _END = re.compile(
     r"""
     (?:
       (?: (?<=[!?…。！？｡ㅋㅎㅠㅜ\u110f\u1112\u1172\u116e♡♥]) | (?<=\^\^) | (?<=\.)(?<!\d\.) )
-      ["'”’»」』》〉)\]）］]*+ \s
-      | [\n\v\f\r\x1c-\x1e\x85\u2028\u2029]
+      ["'”’»」』》〉)\]）］]*+ [^\S\v\f\x1c-\x1f\x85]
+      | [\n\r\u2028\u2029]
     )
     \s*+
     """,
