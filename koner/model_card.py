@@ -15,7 +15,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from koner.base_model import OWN, SCRATCH
+from koner.base_model import MINI, OWN, SCRATCH
 from koner.labels import TYPES
 from koner.params import PARAMS_FILE, RECIPES, Params, check_params
 from koner.sources import SAMPLE, is_hub_id
@@ -75,8 +75,10 @@ _MEANINGS = {
     "layers": "transformer layers",
     "hidden_size": "units a layer",
     "heads": "attention heads",
+    "drop_crossing": "whether pieces that cross entities' edges were taken out of the vocabulary",
     "max_length": "tokens a window",
     "stride": "tokens that neighbouring windows share",
+    "boundaries": "whether labels say where inside a token its entity ends",
     "protocol": "how development and test are chosen",
     "development_share": "share of the training sentences that go to development",
     "augment": "copies of each training sentence with other names and numbers",
@@ -89,7 +91,13 @@ _MEANINGS = {
     "weight_decay": "of AdamW",
     "dropout": "on hidden units and attention",
     "warmup_share": "share of the steps in which the learning rate rises",
+    "label_smoothing": "share of a label's weight that is spread over all",
+    "r_drop": "weight of the agreement of two readings",
+    "adversarial": "how far FGM moves the embeddings",
+    "layer_decay": "a layer's learning rate as a share of the next one's",
     "precision": "of the arithmetic in training",
+    "legal": "whether decoding keeps the rules of BIO",
+    "outside_bias": "whether a bias on O was fitted on development",
 }
 
 
@@ -159,7 +167,9 @@ def _parts(params: Params) -> dict[str, Part]:
     """What the model was made from, by parameter; random weights and a tokenizer made here are no parts."""
     data = _part("training data", params.source, params.source_revision)
     parts = {"source": Part("training data", "koner sample corpus", CC_BY) if params.source == SAMPLE else data}
-    if params.base_model != SCRATCH:
+    if params.base_model == MINI:
+        parts["base_model"] = Part("base model", MINI, CC_BY_SA)
+    elif params.base_model != SCRATCH:
         parts["base_model"] = _part("base model", params.base_model, params.base_model_revision)
     elif params.tokenizer != OWN:
         parts["tokenizer"] = Part("tokenizer", _LOCAL)
@@ -194,7 +204,7 @@ def _licence_text(parts: Collection[Part]) -> str:
         return f"The licence follows that of {unknown}, which this card can't know: ask whoever trained the model."
     text = {
         CC_BY: "CC BY 4.0, as the sample corpus that the model was trained on.",
-        CC_BY_SA: "CC BY-SA 4.0, as KLUE's data and models.",
+        CC_BY_SA: "CC BY-SA 4.0, as KLUE's data and models, and koner-mini.",
     }[found]
     return f"{text} The terms of {unknown} apply as well." if unknown else text
 

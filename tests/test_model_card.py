@@ -65,7 +65,7 @@ def test_the_metadata_of_the_sample_recipe(root, tmp_path, evaluation):
     index = metadata.pop("model-index")
     assert metadata == {
         "language": "ko",
-        "license": "cc-by-4.0",
+        "license": "cc-by-sa-4.0",
         "library_name": "transformers",
         "pipeline_tag": "token-classification",
         "tags": ["named-entity-recognition", "ner", "korean", "koner"],
@@ -74,6 +74,11 @@ def test_the_metadata_of_the_sample_recipe(root, tmp_path, evaluation):
     assert [result["dataset"] for result in index[0]["results"]] == [
         {"name": "koner sample corpus", "type": "koner-sample-corpus", "split": "validation"}
     ]
+
+
+def test_the_base_model_that_ships_is_named(root, tmp_path, evaluation):
+    _, text = write(tmp_path, recipe(root, "sample"), evaluation)
+    assert "**Base model:** koner-mini, a RoBERTa of 4 layers" in text
 
 
 def test_the_metadata_of_the_klue_recipe(root, tmp_path, evaluation):
@@ -147,7 +152,7 @@ def test_the_parameters_are_those_that_had_an_effect(root, tmp_path, evaluation)
         _, text = write(tmp_path, recipe(root, changed.pop("name"), **changed), evaluation)
         return dict(re.findall(r"^\| `(\w+)` \| (.+?) \|", text.partition("| parameter |")[2], re.M))
 
-    sample = told(name="sample", lr=2e-05)
+    sample = told(name="sample", lr=2e-05, base_model="scratch")
     assert sample.keys() >= {"vocab_min_count", "layers", "hidden_size", "heads", "development_share"}
     assert (sample["source"], sample["base_model"], sample["tokenizer"]) == ("koner sample corpus", "scratch", "own")
     assert (sample["lr"], sample["layers"], sample["batching"]) == ("2e-05", "3", "length")
@@ -169,11 +174,13 @@ def test_the_protocol_decides_what_is_said_of_the_test_part(root, tmp_path, eval
 @pytest.mark.parametrize(
     ("changed", "licence", "said"),
     [
-        ({"base_model": "klue/roberta-base"}, "cc-by-sa-4.0", "as KLUE's data and models."),
-        ({"source": "klue/klue"}, "cc-by-sa-4.0", "as KLUE's data and models."),
-        ({"source": "/corpus"}, "other", "follows that of the training data,"),
+        ({"base_model": "klue/roberta-base"}, "cc-by-sa-4.0", "as KLUE's data and models, and koner-mini."),
+        ({"source": "klue/klue"}, "cc-by-sa-4.0", "as KLUE's data and models, and koner-mini."),
+        ({}, "cc-by-sa-4.0", "as KLUE's data and models, and koner-mini."),
+        ({"base_model": "scratch"}, "cc-by-4.0", "as the sample corpus"),
+        ({"source": "/corpus", "base_model": "scratch"}, "other", "follows that of the training data,"),
         ({"source": "/corpus", "base_model": "/model"}, "other", "of the training data and the base model,"),
-        ({"tokenizer": "/tokenizer"}, "other", "follows that of the tokenizer,"),
+        ({"tokenizer": "/tokenizer", "base_model": "scratch"}, "other", "follows that of the tokenizer,"),
         ({"base_model": "owner/model", "base_model_revision": REVISION}, "other", "follows that of the base model,"),
         ({"source": "/corpus", "base_model": "klue/roberta-base"}, "cc-by-sa-4.0", "terms of the training data apply"),
     ],
