@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Iterable
 
 from tokenizers import Tokenizer
 
 from koner.corpus import BATCH, Sentence
-from koner.encoding import encode
-from koner.labels import OUTSIDE
+from koner.encoding import readable, windowed
 
 _ROUNDS = 10
-_LONG = 1 << 20  # tokens: no sentence is cut
+_LONG = 1 << 20  # tokens: no word is cut
 # A piece that no text can hold, since pieces are words or parts of them, takes the place of one that is taken out:
 # all others keep their ids, and with them their embeddings.
 _GONE = " {}"
 
-
-def crosses(tags: Sequence[str]) -> bool:
-    """Tells whether an entity begins or ends inside a token, given the tags of its characters."""
-    return any((a == OUTSIDE) != (b == OUTSIDE) or b[0] == "B" for a, b in itertools.pairwise(tags))
+Edged = tuple[str, tuple[int, ...]]
 
 
-def crossing_pieces(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> set[str]:
-    """The pieces of the vocabulary that cross an entity's edge anywhere in the sentences, without special tokens."""
-    pieces = {id_: piece for piece, id_ in tokenizer.get_vocab().items()}
-    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
-    special.add(json.loads(tokenizer.to_str())["model"].get("unk_token"))
-    found = {
-        pieces[e.windows[w].input_ids[p]]
-        for batch in _batched(sentences)
-        for sentence, e in zip(batch, encode([s.text for s in batch], tokenizer, _LONG, 0), strict=True)
-        for (w, p), (start, end) in zip(e.tokens, e.offsets, strict=True)
-        if crosses(sentence.tags[start:end])
-    }
-    return found - special
+def edged_words(sentences: Iterable[Sentence]) -> set[Edged]:
+    """The words, as spaces part them, inside which an entity begins or ends, each with these edges.
+
+    An edge is the number of the word's characters before it. A word is kept once however often it comes, so that
+    memory grows with the distinct words only.
+    """
+    found: set[Edged] = set()
+    for sentence in sentences:
+        text = sentence.text
+        words: dict[int, set[int]] = {}
+        for edge in {edge for entity in sentence.entities for edge in (entity.start, entity.end)}:
+            start = text.rfind(" ", 0, edge) + 1
+            if start < edge < len(text) and text[edge] != " ":
+                words.setdefault(start, set()).add(edge - start)
+        for start, edges in words.items():
+            end = text.find(" ", start)
+            found.add((text[start : end if end > 0 else None], tuple(sorted(edges))))
+    return found
 
 
-def _batched(sentences: Iterable[Sentence]) -> Iterator[list[Sentence]]:
-    left = iter(sentences)
-    while batch := list(islice(left, BATCH)):
-        yield batch
+def crossing_pieces(tokenizer: Tokenizer, words: Iterable[Edged]) -> dict[Edged, set[str]]:
+    """The pieces of the vocabulary, special tokens left out, that cross an edge in each of the words that has such."""
+    kept = json.loads(tokenizer.to_str())
+    special = {token["content"] for token in kept["added_tokens"]} | {kept["model"].get("unk_token")}
+    uncut = windowed(tokenizer, _LONG, 0)
+    words = list(words)
+    found: dict[Edged, set[str]] = {}
+    for i in range(0, len(words), BATCH):
+        batch = words[i : i + BATCH]
+        for word, encoding in zip(batch, uncut.encode_batch([readable(text) for text, _ in batch]), strict=True):
+            crossing = {
+                piece
+                for piece, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
+                if any(start < edge < end for edge in word[1])
+            }
+            if crossing - special:
+                found[word] = crossing - special
+    return found
 
 
 def without_crossing(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> tuple[Tokenizer, list[str]]:
@@ -54,17 +67,20 @@ def without_crossing(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> tup
     as they are: what they fall back to, where a piece is gone, is not known to be finer.
     """
     gone: list[str] = []
+    if json.loads(tokenizer.to_str())["model"]["type"] != "WordPiece":
+        return tokenizer, gone
+    crossing = crossing_pieces(tokenizer, edged_words(sentences))
     for _ in range(_ROUNDS):
-        state = json.loads(tokenizer.to_str())
-        if state["model"]["type"] != "WordPiece":
-            break
-        vocabulary = state["model"]["vocab"]
         # A single character can't be cut.
-        found = {p for p in crossing_pieces(tokenizer, sentences) if len(p.removeprefix("##")) > 1}
+        found = {p for pieces in crossing.values() for p in pieces if len(p.removeprefix("##")) > 1}
         if not found:
             break
+        state = json.loads(tokenizer.to_str())
+        vocabulary = state["model"]["vocab"]
         for piece in sorted(found):
             vocabulary[_GONE.format(piece)] = vocabulary.pop(piece)
         gone += sorted(found)
         tokenizer = Tokenizer.from_str(json.dumps(state))
+        # All other words are made of the same pieces as before.
+        crossing = crossing_pieces(tokenizer, crossing)
     return tokenizer, gone

@@ -4,7 +4,7 @@ from tokenizers.models import BPE
 
 from koner.alignment import read_back, retag
 from koner.corpus import RawSentence, check
-from koner.crossing import crosses, crossing_pieces, without_crossing
+from koner.crossing import crossing_pieces, edged_words, without_crossing
 from koner.vocabulary import SPECIAL_TOKENS, make_tokenizer
 
 SENTENCES = [
@@ -35,29 +35,20 @@ def tokenizer():
     return make_tokenizer({piece: i for i, piece in enumerate(pieces)}, 64).backend_tokenizer
 
 
-@pytest.mark.parametrize(
-    ("tags", "expected"),
-    [
-        ([], False),
-        (["B-PS"], False),
-        (["B-PS", "I-PS"], False),
-        (["O", "O"], False),
-        (["I-PS", "O"], True),
-        (["O", "B-PS"], True),
-        (["B-LC", "B-LC"], True),
-        (["B-LC", "B-OG"], True),
-    ],
-)
-def test_a_token_crosses_where_an_entity_begins_or_ends_inside(tags, expected):
-    assert crosses(tags) is expected
+def test_words_with_an_edge_inside_are_kept_once():
+    lines = ["<서울:LC>에서 <김:PS><이:PS> 산다", "<서울:LC>에서 <한국 은행:OG>이", "<서울:LC> 갔다"]
+    sentences = [check(RawSentence("", str(i), annotated=line)) for i, line in enumerate(lines)]
+    # 한국 은행 ends after the second character of its last word; no edge lies inside 한국 or 서울.
+    assert edged_words(sentences) == {("서울에서", (2,)), ("김이", (1,)), ("은행이", (2,))}
 
 
 def test_pieces_are_taken_out_until_none_crosses(tokenizer):
-    assert crossing_pieces(tokenizer, SENTENCES) == {"##오성이", "북미"}
+    words = edged_words(SENTENCES)
+    assert crossing_pieces(tokenizer, words) == {("유오성이", (3,)): {"##오성이"}, ("북미에", (1, 2)): {"북미"}}
     kept, gone = without_crossing(tokenizer, SENTENCES)
     # ##성이 shows only once ##오성이 is gone.
     assert gone == ["##오성이", "북미", "##성이"]
-    assert crossing_pieces(kept, SENTENCES) == set()
+    assert crossing_pieces(kept, words) == {}
     assert all(read_back(r) == list(r.sentence.entities) for r in retag(SENTENCES, kept, 32, 8))
     assert kept.get_vocab_size() == tokenizer.get_vocab_size()
     assert all(kept.token_to_id(p) == tokenizer.token_to_id(p) for p in PIECES if p not in gone)
