@@ -49,7 +49,7 @@ PLAIN = {
     "augment": 0,
     "lr": 1e-3,
     "batch_size": 16,
-    "batching": "length",
+    "batching": "padded",
     "epochs": 15,
     "patience": 0,
     "warmup_share": 0.1,

@@ -18,15 +18,17 @@ class Meter(TrainerCallback):
     """Counts the windows, tokens and padding that a model is trained on, and the seconds after the first steps."""
 
     def __init__(self) -> None:
-        self.batches: list[tuple[int, int, torch.Tensor]] = []
+        self.batches: list[tuple[torch.Tensor, int, torch.Tensor]] = []
         self.first = self.last = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        pad = kwargs["model"].config.pad_token_id
+
         def count(module: nn.Module, _: Any, inputs: dict[str, torch.Tensor]) -> None:
             if module.training:
-                mask = inputs["attention_mask"]
-                # Left on the device: to ask for it would hold up the work.
-                self.batches.append((len(mask), mask.numel(), mask.sum()))
+                ids = inputs["input_ids"]
+                # Windows begin with one token, and no other is like it. Left on the device: to ask holds up the work.
+                self.batches.append(((ids == ids[0, 0]).sum(), ids.numel(), (ids != pad).sum()))
 
         kwargs["model"].register_forward_pre_hook(count, with_kwargs=True)
 
@@ -47,7 +49,7 @@ class Meter(TrainerCallback):
         seconds = self.last - self.first
         shown = sum(int(real) for _, _, real in self.batches)
         return {
-            "samples_a_second": sum(n for n, _, _ in timed) / seconds,
+            "samples_a_second": sum(int(windows) for windows, _, _ in timed) / seconds,
             "tokens_a_second": sum(int(real) for _, _, real in timed) / seconds,
             "padding": 1 - shown / sum(tokens for _, tokens, _ in self.batches),
             "steps": len(self.batches),

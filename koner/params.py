@@ -56,7 +56,7 @@ class Params(BaseModel):
     adversarial: float = Field(ge=0, le=100, description="a number from 0 to 100")
     layer_decay: float = Field(gt=0, le=1, description="a number above 0, at most 1")
     precision: Literal["auto", "bf16", "fp32"] = Field(description="'auto', 'bf16' or 'fp32'")
-    batching: Literal["tokens", "length", "random"] = Field(description="'tokens', 'length' or 'random'")
+    batching: Literal["packed", "padded"] = Field(description="'packed' or 'padded'")
     legal: bool = Field(description="true or false")
     outside_bias: bool = Field(description="true or false")
     serve_precision: Literal["auto", "int8", "fp32"] = Field(description="'auto', 'int8' or 'fp32'")

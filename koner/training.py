@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from koner.alignment import Retagged
-from koner.batches import TokenBatches
+from koner.batches import PackingCollator, assert_packs
 from koner.boundaries import LABELS, tag_of
 from koner.errors import KonerError
 from koner.heads import plain_head, share_head
@@ -67,17 +67,18 @@ class WindowDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
 
 
 class _Trainer(RegularizedTrainer):
+    data_collator: Any
+
     def get_train_dataloader(self) -> Any:
-        if self.params.batching != "tokens":
+        if self.params.batching != "packed":
             return super().get_train_dataloader()
-        lengths = [len(item["input_ids"]) for item in self.train_dataset.items]
-        batches = torch.utils.data.DataLoader(
-            self.train_dataset,
-            batch_sampler=TokenBatches(lengths, self.params.batch_size),
-            collate_fn=self.data_collator,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
-        return self.accelerator.prepare(batches)
+        # Only for the training part: the development part's scores are counted window by window.
+        padding = self.data_collator
+        self.data_collator = PackingCollator(self.accelerator.unwrap_model(self.model))
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = padding
 
 
 def uses_bf16(precision: str) -> bool:
@@ -185,7 +186,6 @@ def train(
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
-        train_sampling_strategy="group_by_length" if params.batching == "length" else "random",
         save_total_limit=params.keep_checkpoints,
         load_best_model_at_end=True,
         metric_for_best_model="f1",
@@ -199,6 +199,8 @@ def train(
     model = build_model(base, params.dropout, labels)
     if params.boundaries:
         share_head(model, list(labels))
+    if params.batching == "packed":
+        assert_packs(model, PackingCollator(model))
     trainer = _Trainer(
         params,
         model=model,

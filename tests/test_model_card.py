@@ -155,7 +155,7 @@ def test_the_parameters_are_those_that_had_an_effect(root, tmp_path, evaluation)
     sample = told(name="sample", lr=2e-05, base_model="scratch")
     assert sample.keys() >= {"vocab_min_count", "layers", "hidden_size", "heads", "development_share"}
     assert (sample["source"], sample["base_model"], sample["tokenizer"]) == ("koner sample corpus", "scratch", "own")
-    assert (sample["lr"], sample["layers"], sample["batching"]) == ("2e-05", "3", "length")
+    assert (sample["lr"], sample["layers"], sample["batching"]) == ("2e-05", "3", "packed")
     klue = told(name="klue", protocol="official")
     assert (klue["source"], klue["base_model"], klue["max_length"]) == ("klue/klue", "klue/roberta-base", "512")
     assert not klue.keys() & {"tokenizer", "vocab_min_count", "layers", "hidden_size", "heads", "development_share"}

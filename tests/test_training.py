@@ -77,7 +77,7 @@ class KillAfterEpoch(TrainerCallback):
             raise KilledError
 
 
-@pytest.mark.parametrize("batching", ["length", "tokens"])
+@pytest.mark.parametrize("batching", ["packed", "padded"])
 def test_an_interrupted_run_goes_on_and_ends_where_an_unbroken_one_does(setting, tmp_path, capsys, batching):
     run(setting, tmp_path / "unbroken", batching=batching)
     with pytest.raises(KilledError):
