@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ if "app" not in sys.modules:
     # Until gunicorn takes it over: by default it would end the process with nothing cleaned up.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
+from gunicorn.workers.gthread import ThreadWorker
 from prometheus_client import multiprocess
 
 from app import operations, serving
@@ -64,6 +66,33 @@ def _prepare() -> serving.Prepared:
     return serving.prepare(settings, _SCRATCH)
 
 
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """A worker with threads that stops listening as soon as it is asked to stop, and answers what had come by then.
+
+    gunicorn's own would hold the socket until its last request is done; whatever connects meanwhile would wait, and be
+    dropped in the end, where a refusal sends a balancer to another service at once.
+    """
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Takes connections or leaves them; leaves them for good where the worker is about to stop."""
+        stopping = not self.alive or self.ppid != os.getppid()
+        super().set_accept_enabled(enabled and not stopping)
+        if stopping:
+            for listener in self.sockets:
+                self._take_waiting(listener)
+                listener.close()
+            self.sockets.clear()
+
+    def _take_waiting(self, listener: Any) -> None:
+        before = -1
+        # Too many open files, for one, must not end what is being answered.
+        with suppress(OSError):
+            # Each connection that is taken counts; with none left, the count stays.
+            while before < self.nr_conns < self.worker_connections:
+                before = self.nr_conns
+                self.accept(listener)
+
+
 with told_plainly():
     _ready = serving.prepared() or _prepare()
 _settings = _ready.settings
@@ -71,7 +100,7 @@ _settings = _ready.settings
 wsgi_app = "app:create_app()"
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.workers
-worker_class = "gthread"
+worker_class = Worker
 # One for each request that may wait, and some to refuse more and to tell the worker's health meanwhile.
 threads = _settings.queue_requests + 16
 graceful_timeout = _settings.grace

@@ -186,28 +186,44 @@ def test_sighup_brings_the_new_model_and_loses_no_request(checkout):
     assert {model for *_, model, _ in load.answers} == {old, new}
 
 
+BODY = json.dumps({"text": TEXTS[0]}).encode()
+HEAD = f"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(BODY)}\r\n".encode()
+
+
+def connect(service, start):
+    connection = socket.create_connection(("127.0.0.1", service.port))
+    connection.sendall(start)
+    return connection
+
+
+def answer(connection, rest=b""):
+    connection.sendall(rest)
+    found = http.client.HTTPResponse(connection)
+    found.begin()
+    return found, found.read().decode()
+
+
+def begin(service):
+    """Begins a request that a worker has taken, as it asks for the body."""
+    connection = connect(service, HEAD + b"Expect: 100-continue\r\n\r\n")
+    assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
+def refuses(service):
+    try:
+        socket.create_connection(("127.0.0.1", service.port)).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
 def test_sigterm_lets_running_requests_finish(checkout):
-    body = json.dumps({"text": TEXTS[0]}).encode()
-    head = f"POST /infer HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     finds = expected(checkout / "models/ner")
     with Service(checkout) as service:
-
-        def connect(start):
-            connection = socket.create_connection(("127.0.0.1", service.port))
-            connection.sendall(start)
-            return connection
-
-        def answer(connection, rest):
-            connection.sendall(rest)
-            found = http.client.HTTPResponse(connection)
-            found.begin()
-            return found, found.read().decode()
-
-        waiting = [connect(b"GET /rea") for _ in range(30)]
-        running = [connect(head.encode() + b"Expect: 100-continue\r\n\r\n") for _ in range(4)]
-        for connection in running:
-            # Asked for the body, so it is in the hands of a worker; and those before it are, too.
-            assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        waiting = [connect(service, b"GET /rea") for _ in range(30)]
+        # Those before them are taken, too.
+        running = [begin(service) for _ in range(4)]
         service.process.terminate()
         statuses = []
         while 503 not in statuses:
@@ -215,9 +231,46 @@ def test_sigterm_lets_running_requests_finish(checkout):
             time.sleep(0.1)
         assert set(statuses) <= {200, 503}
         for connection in running:
-            found, text = answer(connection, body)
+            found, text = answer(connection, BODY)
             assert found.status == 200
             assert found_in(text) == finds[TEXTS[0]]
         for connection in [*waiting, *running]:
             connection.close()
         assert service.process.wait() == 0
+
+
+def test_a_service_that_stops_refuses_connections_while_it_still_answers(checkout):
+    with Service(checkout, WORKERS="2") as service:
+        service.wait(lambda: len(service.workers()) == 2)
+        with begin(service) as running:
+            service.process.terminate()
+            service.wait(lambda: refuses(service))
+            assert answer(running, BODY)[0].status == 200
+        assert service.process.wait(60) == 0
+
+
+def test_what_had_connected_before_a_stop_is_answered(checkout):
+    with Service(checkout) as service:
+        (pid,) = service.workers()
+        with service.idle(pid):
+            # The kernel connects them; the worker has yet to look.
+            connected = [connect(service, HEAD + b"\r\n" + BODY) for _ in range(20)]
+            service.process.terminate()
+        assert {answer(connection)[0].status for connection in connected} == {200}
+        for connection in connected:
+            connection.close()
+        assert service.process.wait(60) == 0
+
+
+def test_a_worker_without_its_master_refuses_connections_while_it_still_answers(checkout):
+    with Service(checkout, KONER_GRACE="3600") as service, begin(service) as running:
+        (worker,) = service.process.children()
+        service.process.kill()
+        service.process.wait()
+        deadline = time.monotonic() + 60
+        while not refuses(service):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert answer(running, BODY)[0].status == 200
+        psutil.wait_procs([worker], timeout=60)
+        assert not worker.is_running()
