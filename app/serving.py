@@ -147,10 +147,9 @@ def _check(settings: Settings) -> Checked:
     settings = security.read_tokens(settings)
     model = check_locked(Path(), settings.model, settings.allow_unlocked, settings.lock)
     facts = served_facts(settings.lock.parent)
-    if not (model.locked and _pins(settings.lock, METRICS_FILE)):
-        # Figures that the lock doesn't pin beside the model are of another.
-        facts = ServedFacts(facts.revision, None)
-    return Checked(settings, model, facts)
+    # Figures that the lock doesn't pin beside the model are of another.
+    figures = facts.metrics if model.locked and _pins(settings.lock, METRICS_FILE) else None
+    return Checked(settings, model, ServedFacts(settings.revision or facts.revision, figures))
 
 
 def _pins(lock: Path, path: Path) -> bool:

@@ -45,6 +45,11 @@ class Settings(BaseSettings):
     )
     model: Path = Field(default=Path("models/ner"), title="folder of the model", description="a path")
     lock: Path = Field(default=Path("dvc.lock"), title="file that pins the model", description="a path")
+    revision: str | None = Field(
+        default=None,
+        title="Git commit that `/version` tells; unset: the one that is checked out",
+        description="a name",
+    )
     allow_unlocked: bool = Field(
         default=False, title="serve a model that the lock file doesn't pin, too", description="true or false"
     )

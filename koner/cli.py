@@ -190,12 +190,23 @@ def _print(results: str) -> None:
 @click.option("--host", help="The address to listen on, in place of HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="The port to listen on, in place of PORT.")
 @click.option("--workers", type=click.IntRange(1), help="How many processes, in place of WORKERS.")
-def serve(host: str | None, port: int | None, workers: int | None) -> None:
+@click.option(
+    "--rev", metavar="REV", help="Serve the model that the dvc.lock of this Git revision pins, in place of KONER_MODEL."
+)
+def serve(host: str | None, port: int | None, workers: int | None, rev: str | None) -> None:
     """Serve the model over HTTP: POST /infer, and a page to try it on.
 
     Everything else is set in the environment; the README lists it.
     """
-    given = {"HOST": host, "PORT": port, "WORKERS": workers}
+    given: dict[str, object] = {"HOST": host, "PORT": port, "WORKERS": workers}
+    if rev is not None:
+        from koner.locking import LOCK_FILE
+        from koner.revisions import MODEL, fetch_model
+
+        with told_plainly():
+            fetched = fetch_model(rev)
+        root = Path(os.path.relpath(fetched.root))
+        given |= {"KONER_MODEL": root / MODEL, "KONER_LOCK": root / LOCK_FILE, "KONER_REVISION": fetched.commit}
     environment = os.environ | {name: str(value) for name, value in given.items() if value is not None}
     # The process becomes the service, so that signals meet it directly.
     os.execve(sys.executable, [sys.executable, "-m", "app"], environment)  # noqa: S606

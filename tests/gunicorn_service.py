@@ -52,9 +52,9 @@ def write_lock(root, pinned):
 
 
 class Service:
-    """`python -m app` in a checkout, with one thread for the model in each worker unless set otherwise."""
+    """`python -m app`, or another command of Python's, in a checkout; each worker's model has one thread unless set."""
 
-    def __init__(self, checkout, **settings):
+    def __init__(self, checkout, *command, **settings):
         self.checkout = checkout
         self.scratch = checkout / "tmp"
         self.scratch.mkdir(exist_ok=True)
@@ -62,7 +62,7 @@ class Service:
         self.output, self.messages = checkout / "stdout", checkout / "stderr"
         with self.output.open("w") as output, self.messages.open("w") as messages:
             self.process = psutil.Popen(
-                [sys.executable, "-m", "app"],
+                [sys.executable, *(command or ("-m", "app"))],
                 cwd=checkout,
                 env={**os.environ, "PYTHONPATH": str(ROOT), **own, **settings},
                 stdout=output,
@@ -89,7 +89,7 @@ class Service:
 
     def __exit__(self, *_):
         if self.process.poll() is None:
-            for process in [self.process, *self.process.children()]:
+            for process in [self.process, *self.process.children(recursive=True)]:
                 process.kill()
             self.process.wait()
 
