@@ -32,11 +32,13 @@ serve: $(INSTALLED) ## serve the model that dvc.lock pins: POST http://127.0.0.1
 test: $(INSTALLED) browser ## run the tests
 	pytest
 
-# The page is tested in a real browser: Debian's, where it can be installed; without one those tests are skipped.
+# The page is tested in a real browser and services behind a real nginx: Debian's, where they can be installed; without
+# them those tests are skipped. RUNLEVEL=1 keeps nginx's own server from being started.
 browser:
-	@command -v chromium chromedriver >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; } || \
-	  echo 'no chromium and chromium-driver here: the tests of the page in a browser will be skipped' >&2
+	@( PATH="$$PATH:/usr/sbin"; command -v chromium && command -v chromedriver && command -v nginx ) >/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  RUNLEVEL=1 apt-get install -y -qq --no-install-recommends chromium chromium-driver nginx >/dev/null; } || \
+	  echo 'not all of chromium, chromium-driver and nginx are here: the tests that need them will be skipped' >&2
 
 lint: $(INSTALLED) ## check style and types
 	ruff check .
