@@ -11,14 +11,10 @@ import subprocess
 import sys
 import unicodedata
 
-import numpy as np
-import onnx
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Regex, Tokenizer, pre_tokenizers
-from tokenizers.models import WordLevel
 from wcwidth import wcswidth
 
 from koner.answers import OFFSETS, answer
@@ -26,11 +22,12 @@ from koner.cli import main
 from koner.corpus import parse_inline
 from koner.decoding import ScoredEntity
 from koner.errors import KonerError
-from koner.labels import ID_TO_TAG, OUTSIDE, TAG_TO_ID, TAGS, TYPES, tags_of
+from koner.labels import TYPES
 from koner.params import RECIPES
 from koner.tag_formats import as_inline, as_table
 from koner.tagger import Tagger
 from koner.text_lines import line_chunks
+from tests.table_model import write_model
 
 MARKED = [
     "<홍길동:PS>은 <지난해:DT> <서울:LC>에 갔다.",
@@ -56,28 +53,7 @@ def no_gpu():
 def folder(tmp_path_factory):
     """A model that looks each character's tag up, as sure of it as its number in the vocabulary says."""
     folder = tmp_path_factory.mktemp("ner")
-    tag_of = {"[UNK]": OUTSIDE}
-    for line in MARKED:
-        text, entities = parse_inline(line)
-        tag_of |= {c: tag for c, tag in zip(text, tags_of(entities, len(text)), strict=True) if not c.isspace()}
-    tokenizer = Tokenizer(WordLevel({c: i for i, c in enumerate(tag_of)}, "[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex("."), behavior="isolated")]
-    )
-    tokenizer.save(str(folder / "tokenizer.json"))
-    config = {"model_type": "table", "max_position_embeddings": 32, "id2label": ID_TO_TAG}
-    (folder / "config.json").write_text(json.dumps(config))
-    table = np.eye(len(TAGS), dtype=np.float32)[[TAG_TO_ID[tag] for tag in tag_of.values()]]
-    table *= np.linspace(2, 9, len(table), dtype=np.float32)[:, None]
-    inputs = [
-        onnx.helper.make_tensor_value_info(n, onnx.TensorProto.INT64, ["batch", "tokens"])
-        for n in ("input_ids", "attention_mask")
-    ]
-    output = onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, ["batch", "tokens", len(TAGS)])
-    node = onnx.helper.make_node("Gather", ["table", "input_ids"], ["logits"])
-    graph = onnx.helper.make_graph([node], "table", inputs, [output], [onnx.numpy_helper.from_array(table, "table")])
-    opset = onnx.helper.make_opsetid("", 17)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), folder / "model.onnx")
+    write_model(folder, MARKED)
     return folder
 
 
