@@ -7,11 +7,13 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
-from typing import cast
+from typing import Any, Literal, cast, get_args
 
 import click
+from click.core import ParameterSource
 
 from koner.answers import OFFSETS, Offsets, chosen
 from koner.errors import KonerError, told_plainly
@@ -21,6 +23,10 @@ from koner.text_lines import Reader, line_chunks
 
 # What a shell gives for a command that Ctrl-C ended: 128 and the signal's number.
 _INTERRUPTED = 130
+# Not imported from where they are used: that is slow.
+EngineName = Literal["local", "ray"]
+ENGINES: tuple[EngineName, ...] = get_args(EngineName)
+INPUT_FORMATS = ("parquet", "jsonl", "text")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,7 +81,7 @@ def compare(a: str, b: str, repo: str, show: int, resamples: int, seed: int, jso
 
 
 @main.command()
-@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.argument("texts", nargs=-1, metavar="[TEXT]... | INPUT OUTPUT")
 @click.option(
     "-f",
     "--file",
@@ -121,7 +127,25 @@ def compare(a: str, b: str, repo: str, show: int, resamples: int, seed: int, jso
     help="What start and end count: code points (Python), or UTF-16 code units (JavaScript, Java).",
 )
 @click.option("--device", help="What runs the model: cpu, cuda, ...; else what is fastest here.")
-@click.option("--threads", type=click.IntRange(1), help="Threads for the model; else one a core.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads for the model; else one a core. Of each worker; else 1."
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="Tag the corpus INPUT into the folder OUTPUT, by processes on this machine or by actors on a Ray cluster.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), help="With --engine: processes or actors; else one a core, or a GPU."
+)
+@click.option(
+    "--input-format",
+    type=click.Choice(INPUT_FORMATS),
+    help="With --engine: what INPUT holds; else its files' endings tell.",
+)
+@click.option("--column", help="With --engine: the column of the texts; else text.")
+@click.option("--into", help="With --engine: the new column; else entities.")
+@click.option("--block-rows", type=click.IntRange(1), help="With --engine: rows in a file of OUTPUT; else 10000.")
 def tag(
     texts: tuple[str, ...],
     files: tuple[str, ...],
@@ -132,11 +156,29 @@ def tag(
     offsets: Offsets,
     device: str | None,
     threads: int | None,
+    engine: EngineName | None,
+    **corpus: Any,
 ) -> None:
     """Find the named entities of each TEXT, of each line of the files, or else of standard input.
 
     Every text gets its result, in order, an empty one too. Results come as the input does.
+
+    With --engine, tag a corpus of any size: INPUT is a file, a pattern or a folder of Parquet, JSON lines or text,
+    OUTPUT a folder that gets Parquet files of the same columns and `entities`; both may be addresses such as s3://....
+    Started again after a kill, it goes on where it stopped. Malformed rows go to OUTPUT/_rejected, with the reason.
     """
+    if engine:
+        if (
+            len(texts) != 2
+            or files
+            or click.get_current_context().get_parameter_source("format_") is ParameterSource.COMMANDLINE
+        ):
+            raise click.UsageError("--engine takes INPUT and OUTPUT, and neither --file nor --format")
+        corpus |= {"min_score": min_score, "labels": sorted(set(labels)) or None, "offsets": offsets}
+        _tag_corpus(*texts, model, engine, corpus | {"device": device, "threads": threads})
+        return
+    if foreign := next((name for name, value in corpus.items() if value is not None), None):
+        raise click.UsageError(f"--{foreign.rstrip('_').replace('_', '-')} needs --engine")
     try:
         with told_plainly(), ExitStack() as opened:
             chunks = _chunks(texts, files or (() if texts else ("-",)), opened)
@@ -157,6 +199,23 @@ def tag(
                     progress.update(len(chunk))
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
+
+
+def _tag_corpus(source: str, output: str, model: Path, engine: EngineName, given: dict[str, Any]) -> None:
+    from tqdm import tqdm
+
+    from koner.bulk.run import tag_corpus
+
+    try:
+        # Not on a terminal but in a log, where every step is a line.
+        seconds = 0.1 if sys.stderr.isatty() else 30
+        progress = partial(tqdm, unit=" rows", mininterval=seconds, maxinterval=seconds, smoothing=0)
+        settings = {name: value for name, value in given.items() if value is not None}
+        with told_plainly():
+            total = tag_corpus(source, output, model, engine, progress, **settings)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    click.echo(total)
 
 
 def _chunks(texts: Iterable[str], files: Iterable[str], opened: ExitStack) -> Iterator[list[str]]:

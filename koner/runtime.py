@@ -40,7 +40,7 @@ class OnnxRuntime:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort
 
-        threads = threads or _cores()
+        threads = threads or usable_cores()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -110,13 +110,18 @@ def choose_runtime(folder: Path, device: str | None = None, threads: int | None 
     `device` (`cpu`, `cuda`, ...) chooses in place of the machine. Raises `KonerError` as the runtimes do, and where
     PyTorch is needed and not installed.
     """
-    device = device or ("cuda" if _has_cuda() else "cpu")
+    device = device or default_device()
     if device == "cpu" and (folder / ONNX_FILE).is_file():
         return OnnxRuntime(folder / ONNX_FILE, threads)
     if not _has_torch():
         missing = f"{folder} holds no {ONNX_FILE}" if device == "cpu" else f"device '{device}' is asked for"
         raise KonerError(f"{missing}, and PyTorch is not installed")
     return TorchRuntime(folder, device, threads)
+
+
+def default_device() -> str:
+    """What runs a model where nobody chooses: `cuda` where PyTorch can use a CUDA GPU, else `cpu`."""
+    return "cuda" if _has_cuda() else "cpu"
 
 
 def _has_torch() -> bool:
@@ -136,7 +141,8 @@ def _has_cuda() -> bool:
     return torch.cuda.is_available()
 
 
-def _cores() -> int:
+def usable_cores() -> int:
+    """The CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
