@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from threading import Thread
 
 import psutil
@@ -78,7 +79,7 @@ def start(*arguments, address="local"):
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(apart):
     """A cluster of Ray with two cores that asks for its token, as `ray start` makes one: its address and process."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -97,12 +98,20 @@ def cluster():
     assert process.poll() is None
     Thread(target=process.stdout.read, daemon=True).start()
     yield f"127.0.0.1:{port}", process
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.terminate()
-    process.wait(PATIENCE)
-    for left in psutil.wait_procs(family, timeout=10)[1]:
+    # By itself it would take its time.
+    for member in (*psutil.Process(process.pid).children(recursive=True), process):
         with suppress(psutil.Error):
-            left.kill()
+            member.kill()
+    process.wait(PATIENCE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def apart():
+    """A folder for what Ray notes of its clusters, so that nobody else on this machine finds those of the tests."""
+    # Of a short name: Ray puts sockets into it, and those have 107 bytes.
+    with TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        yield
 
 
 @pytest.fixture(params=ENGINES)
