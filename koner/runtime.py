@@ -40,7 +40,7 @@ class OnnxRuntime:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime as ort
 
-        threads = threads or usable_cores()
+        threads = threads or _cores()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -144,6 +144,12 @@ def _has_cuda() -> bool:
 def usable_cores() -> int:
     """The CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cores() -> int:
+    # Where several jobs share a machine it says how many threads each may have; PyTorch goes by it of itself.
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    return min(usable_cores(), int(limit)) if limit.isdecimal() and int(limit) else usable_cores()
 
 
 def _counted(threads: int) -> str:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from koner.alignment import read_retagged, retag
+from koner.alignment import Retagged, read_retagged, retag
 from koner.augmentation import NAMES, augmented, read_names
+from koner.devices import leased_gpu
 from koner.errors import told_plainly
 from koner.outputs import write_metrics
-from koner.params import load_params
+from koner.params import Params, load_params
 from koner.plots import plot_epochs, write_table
 from koner.training import fingerprint, train, uses_bf16
 
@@ -19,16 +20,10 @@ METRICS, PLOTS = Path("metrics/train.json"), Path("plots/train")
 
 def main() -> None:
     params = load_params()
-    training, development = (list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("train", "development"))
-    written = len(training)
-    if params.augment:
-        sentences = [r.sentence for r in training]
-        names = read_names(NAMES, sentences)
-        tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
-        extra = augmented(sentences, names, params.augment, params.seed)
-        training += retag(extra, tokenizer, params.max_length, params.stride, params.boundaries)
-    run_id = fingerprint(params, [BASE, SPLIT])
-    trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, run_id)
+    training, development, written = read_parts(params)
+    with leased_gpu("train"):
+        trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, fingerprint(params, [BASE, SPLIT]))
+        bf16 = uses_bf16(params.precision)
     write_table(PLOTS / "epochs.csv", trained.history)
     plot_epochs(trained.history, trained.best["epoch"], PLOTS / "epochs.png")
     best = {key: value for key, value in trained.best.items() if key != "epoch"}
@@ -40,11 +35,24 @@ def main() -> None:
             "best": best,
             "sentences": {"written": written, "substituted": len(training) - written},
             "lr": params.lr,
-            "bf16": uses_bf16(params.precision),
+            "bf16": bf16,
             "runtime_seconds": trained.seconds,
             "samples_per_second": trained.samples_per_second,
         },
     )
+
+
+def read_parts(params: Params) -> tuple[list[Retagged], list[Retagged], int]:
+    """The training part with what `augment` adds, the development part, and how many of the former were written."""
+    training, development = (list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("train", "development"))
+    written = len(training)
+    if params.augment:
+        sentences = [r.sentence for r in training]
+        names = read_names(NAMES, sentences)
+        tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
+        extra = augmented(sentences, names, params.augment, params.seed)
+        training += retag(extra, tokenizer, params.max_length, params.stride, params.boundaries)
+    return training, development, written
 
 
 if __name__ == "__main__":

@@ -103,9 +103,15 @@ def test_pytorch_says_so(folder):
         torch.set_num_threads(before)
 
 
-def test_without_a_number_all_cores_that_the_process_may_use_are_used(folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "words"), [(None, "3 threads"), ("1", "1 thread"), ("8", "3 threads"), ("x", "3 threads")]
+)
+def test_without_a_number_all_cores_that_the_process_may_use_are_used(folder, monkeypatch, limit, words):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5, 8}, raising=False)
-    assert OnnxRuntime(folder / ONNX_FILE).description.endswith("3 threads")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if limit is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    assert OnnxRuntime(folder / ONNX_FILE).description.endswith(f", {words}")
 
 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x07garbage"])
