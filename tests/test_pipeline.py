@@ -1,100 +1,17 @@
 """The four uses, typed as users type them: real DVC in a temporary clone, small settings."""
 
-import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value, load_dataset
-from ruamel.yaml import YAML
 from transformers import AutoTokenizer, RobertaConfig, RobertaForMaskedLM
 
 from koner.labels import TAGS
+from tests.typed_commands import commit, metrics, read_params, run, set_params
 
-SMALL = {
-    "base_model": "scratch",
-    "layers": 1,
-    "hidden_size": 32,
-    "heads": 2,
-    "epochs": 1,
-    "augment": 1,
-    "max_divergence": 1.0,
-    "development_share": 0.3,
-    "lr": 1e-3,
-}
-
-
-def run(folder, *command, fails=False):
-    """Runs a command in `folder` with this environment's tools first on the path; gives its output."""
-    environment = {
-        **os.environ,
-        "PATH": f"{os.path.dirname(sys.executable)}:{os.environ['PATH']}",
-        "DVC_NO_ANALYTICS": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
-    environment.pop("PYTHONPATH", None)
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=900)
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
-def read_params(folder):
-    return YAML(typ="safe", pure=True).load(folder / "params.yaml")
-
-
-def set_params(folder, **values):
-    yaml = YAML()
-    document = yaml.load(folder / "params.yaml")
-    document.update(values)
-    with (folder / "params.yaml").open("w") as file:
-        yaml.dump(document, file)
-
-
-def commit(folder, message):
-    run(folder, "git", "add", "--all")
-    run(folder, "git", "commit", "--quiet", "--message", message)
-
-
-def metrics(folder, name):
-    return json.loads((folder / "metrics" / f"{name}.json").read_text())
-
-
-def tsv(lines, name):
-    """KLUE's file format for lines of the sample corpus."""
-    from koner.corpus import RawSentence, check
-
-    blocks = []
-    for i, line in enumerate(lines):
-        sentence = check(RawSentence("", str(i), annotated=line))
-        rows = [f"{character}\t{tag}" for character, tag in zip(sentence.text, sentence.tags, strict=True)]
-        blocks.append("\n".join([f"## {name}_{i:05d}-wikitree\t{line}", *rows]))
-    return "\n\n".join(blocks) + "\n"
-
-
-@pytest.fixture(scope="module")
-def clone(root, tmp_path_factory):
-    """A clone of the working tree, its recipe made small, run once and committed."""
-    folder = tmp_path_factory.mktemp("clone") / "koner"
-    listed = run(root, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").split("\0")
-    for name in filter(None, listed):
-        if (root / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(root / name, folder / name)
-    corpus = folder / "small"
-    corpus.mkdir()
-    for part, name, count in (("train", "train", 80), ("validation", "dev", 30)):
-        lines = (root / "koner/sample" / f"{part}.news.txt").read_text(encoding="utf-8").splitlines()[:count]
-        (corpus / f"klue-ner-v1.1_{name}.tsv").write_text(tsv(lines, f"small_{name}"), encoding="utf-8")
-    set_params(folder, source="small", watch="small", **SMALL)
-    run(folder, "git", "init", "--quiet", "--initial-branch", "main")
-    run(folder, "git", "config", "user.name", "tester")
-    run(folder, "git", "config", "user.email", "tester@example.org")
-    run(folder, "dvc", "repro")
-    commit(folder, "a small run")
-    return folder
+pytest_plugins = ["tests.pipeline_fixtures"]
 
 
 def test_every_output_of_the_stages_is_there(clone):
@@ -171,21 +88,6 @@ def test_dvc_exp_run_with_another_learning_rate(clone):
     assert page.endswith("index.html")
     assert "workspace" in html
     shutil.rmtree(clone / "seen")
-    run(clone, "git", "checkout", "--", ".")
-    run(clone, "dvc", "checkout")
-
-
-def test_a_grid_in_the_queue_is_shown_and_applied(clone):
-    run(clone, "dvc", "exp", "run", "--queue", "-S", "lr=1e-5,4e-5")
-    run(clone, "dvc", "exp", "run", "--run-all", "--jobs", "1")
-    shown = list(csv.DictReader(run(clone, "dvc", "exp", "show", "--csv").splitlines()))
-    column = next(name for name in shown[0] if name.endswith("lr") and "params" not in name.removesuffix("lr"))
-    rates = {float(row[column]) for row in shown if row["Experiment"]}
-    assert {0.00001, 0.00004} <= rates
-    name = next(row["Experiment"] for row in shown if row["Experiment"] and float(row[column]) == 0.00004)
-    run(clone, "dvc", "exp", "apply", name)
-    assert read_params(clone)["lr"] == 0.00004
-    assert metrics(clone, "train")["lr"] == 0.00004
     run(clone, "git", "checkout", "--", ".")
     run(clone, "dvc", "checkout")
 
