@@ -1,0 +1,146 @@
+"""Many experiments, typed as users type them: a grid in DVC's queue, and a sweep over the same parameters."""
+
+import csv
+import json
+import re
+import shlex
+import shutil
+import sys
+import time
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from tests.typed_commands import metrics, read_params, run, set_params
+
+pytest_plugins = ["tests.pipeline_fixtures"]
+
+# Two jobs on one machine: each with a thread for every core would only be in the other's way.
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+SPEED = ["-S", "batch_size=4", "-S", "epochs=5", "-S", "patience=0"]
+
+
+def workers(folder):
+    """DVC's queue workers of a project, and what they started."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd().startswith(str(folder)) and process.pid != psutil.Process().pid:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@contextmanager
+def two_workers(folder):
+    """Starts two queue workers, which outlive the command, and sees to it that they are gone at the end."""
+    assert "Started '2'" in run(folder, "dvc", "queue", "start", "-j", "2", **ONE_THREAD)
+    try:
+        yield
+    finally:
+        run(folder, "dvc", "queue", "stop", "--kill")
+        _, alive = psutil.wait_procs(workers(folder), timeout=60)
+        for process in alive:
+            process.kill()
+
+
+def finished(folder):
+    """Waits until nothing is in the queue or runs; gives how each task ended, and the most that ran at once."""
+    at_once = 0
+    deadline = time.monotonic() + 900
+    while True:
+        states = re.findall(r"grid-\d .* (\w+)\s*$", run(folder, "dvc", "queue", "status"), re.MULTILINE)
+        at_once = max(at_once, states.count("Running"))
+        if not {"Running", "Queued"} & set(states):
+            return states, at_once
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_a_grid_runs_two_at_a_time_and_its_best_is_compared_with_main(clone):
+    run(clone, "dvc", "exp", "run", "--queue", "--name", "grid", *SPEED, "-S", "lr=1e-5,1e-2,1e-3")
+    with two_workers(clone):
+        states, at_once = finished(clone)
+    assert states == ["Success"] * 3
+    assert at_once == 2
+    assert run(clone, "git", "status", "--porcelain") == ""
+    assert not list((clone / ".dvc/tmp/exps").glob("tmp*"))
+
+    columns = ["--drop", ".*", "--keep", r"Experiment|span\.f1$|params\.yaml:lr$"]
+    table = run(clone, "dvc", "exp", "show", "--csv", *columns, "--sort-by", "span.f1", "--sort-order", "desc")
+    shown = [row for row in csv.DictReader(table.splitlines()) if row["Experiment"].startswith("grid-")]
+    scores = [float(row["span.f1"]) for row in shown]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[0] > scores[-1]
+    assert {float(row["params.yaml:lr"]) for row in shown} == {1e-5, 1e-2, 1e-3}
+
+    best = shown[0]["Experiment"]
+    compared = json.loads(run(clone, "koner", "compare", "main", best, "--json"))
+    assert compared["sentences"] == 30
+    assert compared["figures"]["span.f1"]["a"] == pytest.approx(metrics(clone, "evaluate")["span"]["f1"], abs=1e-6)
+    assert compared["figures"]["span.f1"]["b"] == pytest.approx(scores[0], abs=1e-5)
+
+    run(clone, "dvc", "exp", "apply", best)
+    assert read_params(clone)["lr"] == metrics(clone, "train")["lr"] == float(shown[0]["params.yaml:lr"])
+    run(clone, "git", "checkout", "--", ".")
+    run(clone, "dvc", "checkout")
+
+
+SWEEP = """\
+study: small
+trials: 3
+startup_trials: 2
+warmup_epochs: 0
+seed: 1
+search:
+  lr: {low: 1e-3, high: 3e-2, log: true}
+  batch_size: {choices: [2, 4]}
+"""
+
+
+def test_a_sweep_prints_the_command_that_gives_its_best_trial_again(clone):
+    set_params(clone, epochs=3)
+    (clone / "sweep.yaml").write_text(SWEEP)
+    said = run(clone, sys.executable, "-m", "stages.sweep")
+    assert len(re.findall(r"sweep: trial \d: lr=", said)) == 3
+    best = float(re.search(r"with F1 ([\d.]+) on development:", said)[1])
+    assert best > 0
+    again = run(clone, sys.executable, "-m", "stages.sweep")
+    command = said.splitlines()[-1]
+    assert again.splitlines()[-1] == command
+    assert not re.search(r"sweep: trial \d: lr=", again)
+    assert sorted(path.suffix for path in (clone / "sweeps/small").iterdir() if path.suffix != ".lock") == [".db"]
+
+    run(clone, *shlex.split(command), "train")
+    assert metrics(clone, "train")["best"]["f1"] == pytest.approx(best, abs=1e-4)
+    assert metrics(clone, "train")["epochs"] == 3
+    run(clone, "git", "checkout", "--", ".")
+    run(clone, "dvc", "checkout")
+    shutil.rmtree(clone / "sweeps")
+
+
+@pytest.mark.parametrize(
+    ("changes", "plan", "said"),
+    [
+        ({}, {"lr: {low: 1e-3": "lr: {low: 1"}, "koner: sweep.yaml: search.lr: low, 1.0, is above high, 0.03"),
+        (
+            {"vocab_min_count": 1},
+            {},
+            "koner: models/base and data/split are missing or out of date (prepare); run `dvc repro split`",
+        ),
+        ({"lr": "fast"}, {}, "koner: params.yaml: lr: 'fast' is not allowed; it must be a number above 0, at most 1"),
+    ],
+)
+def test_a_mistake_ends_a_sweep_with_one_sentence(clone, changes, plan, said):
+    set_params(clone, **changes)
+    text = SWEEP
+    for old, new in plan.items():
+        text = text.replace(old, new)
+    (clone / "sweep.yaml").write_text(text)
+    told = run(clone, sys.executable, "-m", "stages.sweep", fails=True)
+    assert said in told
+    assert "Traceback" not in told
+    run(clone, "git", "checkout", "--", ".")
+    shutil.rmtree(clone / "sweeps", ignore_errors=True)
