@@ -261,11 +261,12 @@ class KillAfterEpoch(TrainerCallback):
 
 def test_a_trial_that_is_begun_again_goes_on_from_its_checkpoint_and_tells_every_epoch(training, tmp_path, capsys):
     params, run = training
-    sweep(tmp_path / "unbroken", params=params, trials=1).work(run)
+    fast = {"params": params, "trials": 1, "search": {"lr": FloatDistribution(9e-3, 1e-2)}}
+    sweep(tmp_path / "unbroken", **fast).work(run)
     with pytest.raises(KilledError):
-        sweep(tmp_path / "broken", params=params, trials=1).work(lambda *given: run(*given, KillAfterEpoch()))
+        sweep(tmp_path / "broken", **fast).work(lambda *given: run(*given, KillAfterEpoch()))
     capsys.readouterr()
-    sweep(tmp_path / "broken", params=params, trials=1).work(run)
+    sweep(tmp_path / "broken", **fast).work(run)
     assert "goes on from" in capsys.readouterr().out
     (unbroken,), (killed, resumed) = trials(tmp_path / "unbroken"), trials(tmp_path / "broken")
     assert sorted(killed.intermediate_values) == [1, 2]
