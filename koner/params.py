@@ -57,6 +57,9 @@ class Params(BaseModel):
     layer_decay: float = Field(gt=0, le=1, description="a number above 0, at most 1")
     precision: Literal["auto", "bf16", "fp32"] = Field(description="'auto', 'bf16' or 'fp32'")
     batching: Literal["packed", "padded"] = Field(description="'packed' or 'padded'")
+    processes: int = Field(ge=1, le=1024, description="a whole number from 1 to 1024")
+    machines: int = Field(ge=1, le=1024, description="a whole number from 1 to 1024")
+    sharding: Literal["none", "fsdp"] = Field(description="'none' or 'fsdp'")
     legal: bool = Field(description="true or false")
     outside_bias: bool = Field(description="true or false")
     serve_precision: Literal["auto", "int8", "fp32"] = Field(description="'auto', 'int8' or 'fp32'")
@@ -70,6 +73,14 @@ class Params(BaseModel):
             raise ValueError(
                 f"stride: {self.stride} is not allowed: it must be below max_length - 2, {self.max_length - 2}"
             )
+        together = self.processes * self.machines
+        if self.batch_size % together:
+            raise ValueError(
+                f"batch_size: {self.batch_size} is not allowed: it must be a multiple of processes times machines, "
+                f"{together}"
+            )
+        if self.sharding != "none" and together == 1:
+            raise ValueError(f"sharding: '{self.sharding}' is not allowed: it needs more than one process")
         return self
 
 

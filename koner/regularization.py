@@ -28,24 +28,30 @@ class RegularizedTrainer(Trainer):  # type: ignore[misc]
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of a batch; while training with what regularizes it, else the plain cross entropy."""
-        if not (model.training and (self.params.label_smoothing or self.params.r_drop)):
+        """The loss of a batch; while training with what regularizes it, else the plain cross entropy.
+
+        Where processes share a batch, its mean over them is the mean over the batch's tokens.
+        """
+        smoothing, r_drop = (self.params.label_smoothing, self.params.r_drop) if model.training else (0.0, 0.0)
+        if not (smoothing or r_drop or self.args.world_size > 1):
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         labels = inputs["labels"]
         told = labels != IGNORED
+        # Shares differ in tokens, so a mean of their means would not be that of the batch.
+        tokens = self.accelerator.reduce(told.sum().float(), "mean").clamp(min=1)
         read = {name: value for name, value in inputs.items() if name != "labels"}
         outputs = model(**read)
         logits = [outputs.logits[told]]
-        if self.params.r_drop:
+        if r_drop:
             logits.append(model(**read).logits[told])
-        smoothing = self.params.label_smoothing
-        loss = torch.stack([cross_entropy(one, labels[told], label_smoothing=smoothing) for one in logits]).mean()
-        if self.params.r_drop:
+        total = torch.stack(
+            [cross_entropy(one, labels[told], label_smoothing=smoothing, reduction="sum") for one in logits]
+        ).mean()
+        if r_drop:
             a, b = (log_softmax(one, dim=-1) for one in logits)
-            apart = kl_div(a, b, reduction="batchmean", log_target=True) + kl_div(
-                b, a, reduction="batchmean", log_target=True
-            )
-            loss = loss + self.params.r_drop * apart / 2
+            apart = kl_div(a, b, reduction="sum", log_target=True) + kl_div(b, a, reduction="sum", log_target=True)
+            total = total + r_drop * apart / 2
+        loss = total / tokens
         return (loss, outputs) if return_outputs else loss
 
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +29,14 @@ from transformers import (
 from koner.alignment import Retagged
 from koner.batches import PackingCollator, assert_packs
 from koner.boundaries import LABELS, tag_of
+from koner.distributed import must_agree, must_share, rank, told_by_first, wait, world
 from koner.errors import KonerError
 from koner.heads import plain_head, share_head
 from koner.labels import IGNORED, TAGS
 from koner.outputs import whole_folder
 from koner.params import Params
-from koner.regularization import RegularizedTrainer
 from koner.scoring import sequence_scores
+from koner.sharing import SharingTrainer
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
@@ -62,23 +64,11 @@ class WindowDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, i: int) -> dict[str, list[int]]:
+    def __getitem__(self, i: int | None) -> dict[str, list[int]]:
+        """A window; for None a blank, with nothing in it to learn."""
+        if i is None:
+            return {"input_ids": self.items[0]["input_ids"][:1], "labels": [IGNORED]}
         return self.items[i]
-
-
-class _Trainer(RegularizedTrainer):
-    data_collator: Any
-
-    def get_train_dataloader(self) -> Any:
-        if self.params.batching != "packed":
-            return super().get_train_dataloader()
-        # Only for the training part: the development part's scores are counted window by window.
-        padding = self.data_collator
-        self.data_collator = PackingCollator(self.accelerator.unwrap_model(self.model))
-        try:
-            return super().get_train_dataloader()
-        finally:
-            self.data_collator = padding
 
 
 def uses_bf16(precision: str) -> bool:
@@ -164,18 +154,28 @@ def train(
     The epoch is chosen by token F1 on the development part; training stops after `patience` epochs without a better
     one (0: never). A run that was killed goes on from the last checkpoint under `checkpoints/run_id`; checkpoints of
     other runs are removed at the start, and this run's once the model is written.
+
+    Processes that have joined (`koner.distributed.joined`) each call this with the same arguments and get the same
+    figures; a batch is shared between them, and only the first of them writes. Raises `KonerError` where they differ in
+    what they were given or do not share the folder of the checkpoints.
     """
+    must_agree({"the run's parameters or input": run_id, "the number of training windows": _windows(training)})
+    if params.machines > 1:
+        must_share(checkpoints)
     own_checkpoints = checkpoints / run_id
-    if checkpoints.is_dir():
+    if rank() == 0 and checkpoints.is_dir():
         for other in checkpoints.iterdir():
             if other != own_checkpoints:
                 shutil.rmtree(other)
-    resumed = last_checkpoint(own_checkpoints)
+    resumed = told_by_first(last_checkpoint(own_checkpoints) if rank() == 0 else None)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base, local_files_only=True)
+    # The head's weights are drawn here.
+    torch.manual_seed(params.seed)
+    model = _new_model(params, base)
     arguments = TrainingArguments(
         output_dir=str(own_checkpoints),
-        per_device_train_batch_size=params.batch_size,
-        per_device_eval_batch_size=4 * params.batch_size,
+        per_device_train_batch_size=params.batch_size // world(),
+        per_device_eval_batch_size=4 * params.batch_size // world(),
         num_train_epochs=params.epochs,
         learning_rate=params.lr,
         weight_decay=params.weight_decay,
@@ -192,16 +192,13 @@ def train(
         greater_is_better=True,
         report_to="none",
         dataloader_pin_memory=torch.cuda.is_available(),
+        **_shared_settings(params, model),
     )
-    # The head's weights are drawn here.
-    torch.manual_seed(params.seed)
-    labels = LABELS if params.boundaries else TAGS
-    model = build_model(base, params.dropout, labels)
-    if params.boundaries:
-        share_head(model, list(labels))
     if params.batching == "packed":
         assert_packs(model, PackingCollator(model))
-    trainer = _Trainer(
+    # Of several GPUs the Trainer would give each a batch of this size.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    trainer = SharingTrainer(
         params,
         model=model,
         args=arguments,
@@ -211,20 +208,73 @@ def train(
         compute_metrics=token_scores,
         callbacks=[*callbacks, *([EarlyStoppingCallback(params.patience)] if params.patience else [])],
     )
-    if resumed:
+    if params.sharding == "fsdp" and not trainer.is_fsdp_enabled:
+        # Accelerate would go on without it.
+        raise KonerError("sharding: 'fsdp' needs a GPU for each process")
+    if resumed and rank() == 0:
         print(f"train: goes on from {resumed}", flush=True)
-    result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
-    plain_head(model)
-    tokenizer.model_max_length = params.max_length
-    with whole_folder(folder) as draft:
-        model.save_pretrained(draft)
-        tokenizer.save_pretrained(draft)
-    shutil.rmtree(own_checkpoints, ignore_errors=True)
+    if rank():
+        # The same dropout in every share would be less dropout.
+        torch.manual_seed(params.seed + rank())
+    with warnings.catch_warnings():
+        # Of torch's, about how transformers and accelerate call it.
+        warnings.filterwarnings("ignore", "`broadcast_buffers` is deprecated", FutureWarning)
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor", UserWarning)
+        result = trainer.train(resume_from_checkpoint=str(resumed) if resumed else None)
+    sharded = params.sharding == "fsdp"
+    weights = trainer.accelerator.get_state_dict(trainer.model) if sharded else None
+    wait()
+    if rank() == 0:
+        if sharded:
+            model = _new_model(params, base)
+            model.load_state_dict(weights)
+        plain_head(model)
+        tokenizer.model_max_length = params.max_length
+        with whole_folder(folder) as draft:
+            model.save_pretrained(draft)
+            tokenizer.save_pretrained(draft)
+        shutil.rmtree(own_checkpoints, ignore_errors=True)
+    wait()
     history = epoch_table(trainer.state.log_history)
     best = max(history, key=lambda row: row["f1"])
     return Trained(
         history, best, float(result.metrics["train_runtime"]), float(result.metrics["train_samples_per_second"])
     )
+
+
+def _windows(sentences: Sequence[Retagged]) -> int:
+    return sum(len(r.encoded.windows) for r in sentences)
+
+
+def _new_model(params: Params, base: Path) -> PreTrainedModel:
+    labels = LABELS if params.boundaries else TAGS
+    model = build_model(base, params.dropout, labels)
+    if params.boundaries:
+        share_head(model, list(labels))
+    return model
+
+
+def _shared_settings(params: Params, model: PreTrainedModel) -> dict[str, Any]:
+    """What the Trainer has to know where several processes train, and nothing where one does."""
+    if world() == 1:
+        return {}
+    # The losses are divided by all processes' tokens in `compute_loss`; buffers are constants.
+    settings: dict[str, Any] = {
+        "use_cpu": not torch.cuda.is_available(),
+        "average_tokens_across_devices": False,
+        "ddp_broadcast_buffers": False,
+    }
+    if params.sharding == "fsdp":
+        lists = (module for module in model.modules() if isinstance(module, torch.nn.ModuleList))
+        layers = {type(layer).__name__ for layers in lists for layer in layers}
+        # By default accelerate shards the embeddings twice, which torch refuses.
+        settings["fsdp_config"] = {
+            "version": 2,
+            "transformer_layer_cls_to_wrap": sorted(layers),
+            "state_dict_type": "SHARDED_STATE_DICT",
+        }
+        settings["fsdp"] = True
+    return settings
 
 
 def epoch_table(log: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Fine-tunes the base model on the training part; keeps the epoch that does best on the development part."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from transformers import AutoTokenizer
@@ -7,6 +8,7 @@ from transformers import AutoTokenizer
 from koner.alignment import Retagged, read_retagged, retag
 from koner.augmentation import NAMES, augmented, read_names
 from koner.devices import leased_gpu
+from koner.distributed import joined, launch, launched, rank
 from koner.errors import told_plainly
 from koner.outputs import write_metrics
 from koner.params import Params, load_params
@@ -20,10 +22,20 @@ METRICS, PLOTS = Path("metrics/train.json"), Path("plots/train")
 
 def main() -> None:
     params = load_params()
+    together = params.processes * params.machines
+    if together > 1 and not launched():
+        launch("stages.train", params.processes, params.machines)
+        return
+    # Processes that train together have a GPU each already.
+    with joined(together), leased_gpu("train") if together == 1 else nullcontext():
+        run(params)
+
+
+def run(params: Params) -> None:
     training, development, written = read_parts(params)
-    with leased_gpu("train"):
-        trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, fingerprint(params, [BASE, SPLIT]))
-        bf16 = uses_bf16(params.precision)
+    trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, fingerprint(params, [BASE, SPLIT]))
+    if rank():
+        return
     write_table(PLOTS / "epochs.csv", trained.history)
     plot_epochs(trained.history, trained.best["epoch"], PLOTS / "epochs.png")
     best = {key: value for key, value in trained.best.items() if key != "epoch"}
@@ -35,7 +47,7 @@ def main() -> None:
             "best": best,
             "sentences": {"written": written, "substituted": len(training) - written},
             "lr": params.lr,
-            "bf16": bf16,
+            "bf16": uses_bf16(params.precision),
             "runtime_seconds": trained.seconds,
             "samples_per_second": trained.samples_per_second,
         },

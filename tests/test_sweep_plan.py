@@ -26,8 +26,8 @@ def test_the_sweep_that_ships_is_valid(root):
 def test_what_can_be_swept_is_what_training_alone_takes(root):
     stages = read_yaml(root / "dvc.yaml")["stages"]
     earlier = {name for stage in ("prepare", "retag", "split") for name in stages[stage]["params"]}
-    # How many checkpoints are kept changes nothing.
-    assert set(SWEEPABLE) == set(stages["train"]["params"]) - earlier - {"keep_checkpoints"}
+    # How many checkpoints are kept, and how many processes train, changes nothing.
+    assert set(SWEEPABLE) == set(stages["train"]["params"]) - earlier - {"keep_checkpoints", "processes", "machines", "sharding"}
 
 
 def test_ranges_and_choices_have_the_types_of_their_parameters(plan):
@@ -38,7 +38,7 @@ def test_ranges_and_choices_have_the_types_of_their_parameters(plan):
         "  batch_size: {low: 8, high: 64, log: true}\n"
         "  epochs: {low: 2, high: 8, step: 3}\n"
         "  weight_decay: {choices: [0, 0.1]}\n"
-        "  batching: {choices: [tokens, length]}\n"
+        "  batching: {choices: [packed, padded]}\n"
     )
     assert found.search == {
         "lr": FloatDistribution(1e-5, 1e-3, log=True),
@@ -46,7 +46,7 @@ def test_ranges_and_choices_have_the_types_of_their_parameters(plan):
         "batch_size": IntDistribution(8, 64, log=True),
         "epochs": IntDistribution(2, 8, step=3),
         "weight_decay": CategoricalDistribution([0.0, 0.1]),
-        "batching": CategoricalDistribution(["tokens", "length"]),
+        "batching": CategoricalDistribution(["packed", "padded"]),
     }
     assert (found.study, found.trials, found.startup_trials, found.warmup_epochs, found.seed) == ("s", 4, 2, 1, 7)
 
@@ -82,8 +82,8 @@ def test_ranges_and_choices_have_the_types_of_their_parameters(plan):
         ("lr: {low: 1e-4, high: 1e-2, log: true, step: 1e-4}", "search.lr: log and step can't be had together"),
         ("batching: {low: 1, high: 2}", r"search.batching: it must be {choices: \[...\]}"),
         (
-            "batching: {choices: [tokens, short]}",
-            "search.batching.choices: 'short' is not allowed; it must be 'tokens'",
+            "batching: {choices: [packed, short]}",
+            "search.batching.choices: 'short' is not allowed; it must be 'packed'",
         ),
         ("batching: {choices: []}", r"search.batching.choices: \[\] is not allowed; it must be a list"),
         ("batch_size: {choices: [8, 8]}", "search.batch_size.choices: a value is given twice"),
