@@ -206,3 +206,17 @@ def test_ctrl_c_ends_a_run_at_once_and_its_workers_too(begin, model, corpus, tmp
     assert "Traceback" not in stderr
     assert family
     assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []
+
+
+def test_workers_that_die_over_a_block_again_and_again_end_the_run(model, corpus, tmp_path):
+    process = start("local", model, corpus, tmp_path / "out", "--block-rows", str(ROWS))
+    until(process, (tmp_path / "out/_run/manifest.json").exists)
+    drafts = tmp_path / "out/_run/drafts"
+    for deaths in range(3):
+        # What each began stays behind.
+        until(process, lambda deaths=deaths: len(list(drafts.iterdir())) > deaths)
+        for worker in workers(psutil.Process(process.pid)):
+            worker.kill()
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (stdout, process.returncode) == ("", 1)
+    assert stderr.splitlines()[-1].startswith("koner: 3 workers in turn were killed before they had done a block; is ")
