@@ -1,11 +1,13 @@
 """What engines share: a block tagged and written, and the command as users mistake it."""
 
+import json
 import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -14,7 +16,7 @@ from koner.bulk import ray_data, run
 from koner.bulk.blocks import Block, Piece
 from koner.bulk.files import Folder, absolute
 from koner.bulk.job import prepare
-from koner.bulk.tagging import BlockTagger, Done, ModelChoice
+from koner.bulk.tagging import ENTITY, BlockTagger, Done, ModelChoice
 from koner.cli import main
 from koner.corpus import parse_inline
 from koner.errors import KonerError
@@ -52,6 +54,31 @@ def tagger_of(model, source, output, **settings):
     folder = Folder(absolute(str(output)))
     plan = prepare(str(source), folder, "hash", **settings)
     return plan, BlockTagger(plan, folder.address, partial(Tagger.load, model, "cpu"))
+
+
+@pytest.mark.parametrize("format_", ["parquet", "jsonl", "text"])
+def test_every_format_gives_its_columns_and_the_nested_entities(model, tmp_path, format_):
+    path = tmp_path / f"in.{format_}"
+    rows = [
+        {"text": text} | ({"id": i, "tags": ["a"] * i} if format_ != "text" else {}) for i, text in enumerate(TEXTS)
+    ]
+    if format_ == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=2)
+    elif format_ == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    else:
+        path.write_text("\n".join(TEXTS), encoding="utf-8")
+    plan, tag = tagger_of(model, path, tmp_path / "out", block_rows=2, input_format=format_)
+    assert [tag(block) for block in plan.blocks] == [Done(0, 2, 0), Done(1, 1, 0)]
+    found = pq.read_table(tmp_path / "out")
+    assert found.schema.field("entities").type == pa.list_(ENTITY)
+    words = [[(e["entity_group"], e["word"]) for e in row.pop("entities")] for row in found.to_pylist()]
+    assert words == [
+        [("PS", "홍길동"), ("DT", "지난해"), ("LC", "서울")],
+        [("OG", "R&D"), ("QT", "3명")],
+        [("OG", "정부")],
+    ]
+    assert found.drop(["entities"]).to_pylist() == rows
 
 
 def test_an_input_is_read_over_http_and_an_output_need_not_be_files(model, tmp_path):
