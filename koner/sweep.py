@@ -31,9 +31,9 @@ Run = Callable[[Params, Path, TrainerCallback], float]
 
 # Of what isn't searched, the parameters that the result hangs on; what hangs on others is in the data.
 _FIXED = ("max_length", "stride", "boundaries", "seed", *SWEEPABLE)
-# Times that a trial is begun whose process was killed.
+# Times that a trial is begun whose process is killed before another epoch ends.
 _ATTEMPTS = 3
-# User attributes: the trial that is begun again, the first of them, and how often it was begun.
+# User attributes: the trial that is begun again, the first of them, and how often it was begun since an epoch ended.
 _AGAIN, _FIRST, _ATTEMPT = "again", "first", "attempt"
 
 
@@ -80,6 +80,7 @@ class EpochReports(TrainerCallback):  # type: ignore[misc]
         """Tells an epoch's F1 and ends the trial if it fell behind; the last epoch's has nothing more to save."""
         epoch = round(state.epoch or 0)
         self.trial.report(metrics["eval_f1"], epoch)
+        self.trial.set_user_attr(_ATTEMPT, 0)
         if epoch < args.num_train_epochs and self.trial.should_prune():
             raise optuna.TrialPruned(f"epoch {epoch} of {args.num_train_epochs:.0f}")
 
@@ -195,6 +196,10 @@ class Sweep:
             self._study.tell(trial, state=TrialState.FAIL)
             torch.cuda.empty_cache()
             print(f"sweep: trial {trial.number}: failed: the GPU has too little memory for it", flush=True)
+        except KeyboardInterrupt:
+            # It wasn't the trial that ended the process.
+            trial.set_user_attr(_ATTEMPT, 0)
+            raise
         else:
             self._study.tell(trial, f1)
             print(f"sweep: trial {trial.number}: F1 {f1:.4f}", flush=True)

@@ -37,14 +37,18 @@ def processes(folder):
 @contextmanager
 def two_workers(folder):
     """Starts two queue workers, which outlive the command, and sees to it that they are gone at the end."""
-    assert "Started '2'" in run(folder, "dvc", "queue", "start", "-j", "2", **ONE_THREAD)
     try:
+        # The workers keep the streams of the command that starts them: with a pipe one would wait for them to end.
+        run(folder, "sh", "-c", "dvc queue start -j 2 >.dvc/tmp/started 2>&1", **ONE_THREAD)
+        assert "Started '2'" in (folder / ".dvc/tmp/started").read_text()
         yield
     finally:
-        run(folder, "dvc", "queue", "stop", "--kill")
-        _, alive = psutil.wait_procs(processes(folder), timeout=60)
-        for process in alive:
-            process.kill()
+        try:
+            run(folder, "dvc", "queue", "stop", "--kill")
+        finally:
+            _, alive = psutil.wait_procs(processes(folder), timeout=60)
+            for process in alive:
+                process.kill()
 
 
 def finished(folder):

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import optuna
 import pytest
@@ -130,6 +131,25 @@ def test_a_trial_that_kills_its_process_every_time_is_given_up(tmp_path):
     one.work(scored)
     assert one.result().ended == {"ran to the end": 1, "ended early": 0, "failed": 1, "still running": 0}
     assert len({trial.params["lr"] for trial in trials(tmp_path / "a")}) == 2
+
+
+def test_a_trial_that_gets_on_is_begun_as_often_as_need_be(tmp_path):
+    """Whether it is Ctrl-C that ends the process, or a kill after another epoch."""
+
+    def interrupted(params, checkpoints, reports):
+        raise KeyboardInterrupt
+
+    def evaluated(params, checkpoints, reports):
+        state, arguments = SimpleNamespace(epoch=1.0), SimpleNamespace(num_train_epochs=4)
+        reports.on_evaluate(arguments, state, None, {"eval_f1": 0.5})
+        raise KilledError
+
+    for run, raised in ((interrupted, KeyboardInterrupt), (evaluated, KilledError)) * 2:
+        with pytest.raises(raised):
+            sweep(tmp_path / "a", trials=1).work(run)
+    one = sweep(tmp_path / "a", trials=1)
+    one.work(scored)
+    assert one.result().ended["ran to the end"] == 1
 
 
 def test_a_trial_too_large_for_the_gpu_fails_alone(tmp_path, capsys):
