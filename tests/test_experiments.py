@@ -44,7 +44,9 @@ def two_workers(folder):
         yield
     finally:
         try:
-            run(folder, "dvc", "queue", "stop", "--kill")
+            # Where none is left, the order to stop would wait for the next ones.
+            if processes(folder):
+                run(folder, "dvc", "queue", "stop", "--kill")
         finally:
             _, alive = psutil.wait_procs(processes(folder), timeout=60)
             for process in alive:
