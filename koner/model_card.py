@@ -92,8 +92,6 @@ _MEANINGS = {
     "dropout": "on hidden units and attention",
     "warmup_share": "share of the steps in which the learning rate rises",
     "label_smoothing": "share of a label's weight that is spread over all",
-    "r_drop": "weight of the agreement of two readings",
-    "adversarial": "how far FGM moves the embeddings",
     "layer_decay": "a layer's learning rate as a share of the next one's",
     "precision": "of the arithmetic in training",
     "legal": "whether decoding keeps the rules of BIO",

@@ -52,8 +52,6 @@ class Params(BaseModel):
     dropout: float = Field(ge=0, lt=1, description="a number from 0, below 1")
     warmup_share: float = Field(ge=0, lt=1, description="a number from 0, below 1")
     label_smoothing: float = Field(ge=0, lt=1, description="a number from 0, below 1")
-    r_drop: float = Field(ge=0, le=100, description="a number from 0 to 100")
-    adversarial: float = Field(ge=0, le=100, description="a number from 0 to 100")
     layer_decay: float = Field(gt=0, le=1, description="a number above 0, at most 1")
     precision: Literal["auto", "bf16", "fp32"] = Field(description="'auto', 'bf16' or 'fp32'")
     batching: Literal["packed", "padded"] = Field(description="'packed' or 'padded'")

@@ -25,8 +25,6 @@ SWEEPABLE = (
     "dropout",
     "warmup_share",
     "label_smoothing",
-    "r_drop",
-    "adversarial",
     "layer_decay",
     "precision",
 )

@@ -31,7 +31,7 @@ from tests.distributed_worker import parts, run, sentences
 TOLERANCE = 1e-5
 SMALL = {"base_model": "scratch", "layers": 2, "hidden_size": 32, "heads": 2, "vocab_min_count": 1, "precision": "fp32"}
 TRAINED = {"batch_size": 8, "epochs": 3, "patience": 0, "lr": 1e-3, "augment": 0}
-REGULARIZED = {"label_smoothing": 0.1, "r_drop": 1.0, "adversarial": 0.5, "layer_decay": 0.8}
+REGULARIZED = {"label_smoothing": 0.1, "layer_decay": 0.8}
 
 
 @pytest.fixture(scope="module")

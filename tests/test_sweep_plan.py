@@ -27,7 +27,12 @@ def test_what_can_be_swept_is_what_training_alone_takes(root):
     stages = read_yaml(root / "dvc.yaml")["stages"]
     earlier = {name for stage in ("prepare", "retag", "split") for name in stages[stage]["params"]}
     # How many checkpoints are kept, and how many processes train, changes nothing.
-    assert set(SWEEPABLE) == set(stages["train"]["params"]) - earlier - {"keep_checkpoints", "processes", "machines", "sharding"}
+    assert set(SWEEPABLE) == set(stages["train"]["params"]) - earlier - {
+        "keep_checkpoints",
+        "processes",
+        "machines",
+        "sharding",
+    }
 
 
 def test_ranges_and_choices_have_the_types_of_their_parameters(plan):
