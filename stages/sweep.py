@@ -10,12 +10,12 @@ from dvc.repo import Repo
 from filelock import FileLock
 from transformers import TrainerCallback
 
-from koner.alignment import Retagged
-from koner.devices import leased_gpu
+from koner.devices import leased_gpus
 from koner.errors import KonerError, told_plainly
 from koner.params import Params, load_params
 from koner.training import train
-from stages.train import BASE, SPLIT, read_parts
+from koner.windows import WindowDataset, read_parts
+from stages.train import BASE, SPLIT
 
 STUDIES = Path("sweeps")
 # What a shell gives for a command that Ctrl-C ended: 128 and the signal's number.
@@ -38,8 +38,8 @@ def main(path: Path) -> None:
     sweep = Sweep(plan, params, [BASE, SPLIT], folder)
 
     @lru_cache(maxsize=1)
-    def parts(augment: int) -> tuple[list[Retagged], list[Retagged], int]:
-        return read_parts(params.model_copy(update={"augment": augment}))
+    def parts(augment: int) -> tuple[WindowDataset, WindowDataset, dict[str, int]]:
+        return read_parts(params.model_copy(update={"augment": augment}), BASE, SPLIT)
 
     def run(changed: Params, checkpoints: Path, reports: TrainerCallback) -> float:
         training, development, _ = parts(changed.augment)
@@ -49,7 +49,7 @@ def main(path: Path) -> None:
         shutil.rmtree(model)
         return float(trained.best["f1"])
 
-    with leased_gpu("sweep"):
+    with leased_gpus("sweep"):
         sweep.work(run)
     result = sweep.result()
     ended = ", ".join(f"{count} {how}" for how, count in result.ended.items() if count)
