@@ -35,6 +35,7 @@ from koner.sources import TRAIN, VALIDATION, read_checked, read_source
 from koner.splitting import outline, split
 from koner.tagger import Tagger
 from koner.training import train
+from koner.windows import WindowDataset
 
 PLAIN = {
     "base_model": "scratch",
@@ -90,10 +91,10 @@ def counts_of(params: Params, folder: Path) -> Counts:
     if not (folder / "model").is_dir():
         sentences = [r.sentence for r in divided["train"]]
         extra = augmented(sentences, read_names(NAMES, sentences), params.augment, params.seed)
-        more = retag(extra, tokenizer, params.max_length, params.stride, params.boundaries)
+        more = retag(list(extra), tokenizer, params.max_length, params.stride, params.boundaries)
+        training, development = WindowDataset(divided["train"] + more), WindowDataset(divided["development"])
         (folder / "params.json").write_text(json.dumps(values, indent=2), encoding="utf-8")
-        development = divided["development"]
-        train(params, folder / "base", divided["train"] + more, development, folder / "model", folder / "steps", "run")
+        train(params, folder / "base", training, development, folder / "model", folder / "steps", "run")
     tagger = Tagger.load(folder / "model", "cpu")
     tagger.settings = DecodingSettings(legal=params.legal)
     if params.outside_bias:

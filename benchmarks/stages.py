@@ -29,10 +29,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.processes import ROOT, most_memory
 from benchmarks.reporting import machine, table
-from koner.corpus import BATCH, Sentence, write_inline
+from koner.corpus import Sentence, write_inline
 from koner.errors import KonerError, told_plainly
 from koner.labels import TAG_TO_ID
 from koner.params import read_yaml
+from koner.parquet import BATCH
 from koner.sources import SAMPLE, TRAIN, VALIDATION, read_checked, read_source
 
 STAGES = ("prepare", "retag", "split")

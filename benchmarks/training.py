@@ -39,15 +39,17 @@ from benchmarks import material, random_model
 from benchmarks.metering import Meter
 from benchmarks.processes import ROOT, most_memory
 from benchmarks.reporting import cores, machine, table
-from koner.alignment import RETAGGED_SCHEMA, Retagged, read_retagged, retag, retagged_to_row
+from koner.alignment import RETAGGED_SCHEMA, read_retagged, retag, retagged_to_row
 from koner.base_model import prepare_base_model
 from koner.bootstrap import micro_f1, paired, span_counts
-from koner.corpus import Sentence, write_rows
+from koner.corpus import Sentence
 from koner.errors import KonerError, told_plainly
 from koner.params import Params, load_params
+from koner.parquet import write_rows
 from koner.predictions import predict
 from koner.tagger import Tagger
-from koner.training import WindowDataset, build_model, token_scores, train, uses_bf16
+from koner.training import best_labels, build_model, token_scores, train, uses_bf16
+from koner.windows import WindowDataset
 
 USUAL, KONER = "usual", "koner"
 WAYS = (USUAL, KONER)
@@ -66,7 +68,7 @@ _PEAKS = {
 
 
 def train_usual(
-    params: Params, base: Path, parts: dict[str, list[Retagged]], folder: Path, callbacks: Sequence[TrainerCallback]
+    params: Params, base: Path, parts: dict[str, WindowDataset], folder: Path, callbacks: Sequence[TrainerCallback]
 ) -> None:
     """The recipe's way: a Trainer with nothing set but what the recipe sets."""
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
@@ -88,9 +90,10 @@ def train_usual(
             report_to="none",
         ),
         data_collator=DataCollatorForTokenClassification(tokenizer),
-        train_dataset=WindowDataset(parts["train"]),
-        eval_dataset=WindowDataset(parts["development"]),
+        train_dataset=parts["train"],
+        eval_dataset=parts["development"],
         compute_metrics=token_scores,
+        preprocess_logits_for_metrics=best_labels,
         callbacks=list(callbacks),
     )
     trainer.train()
@@ -102,7 +105,8 @@ def train_usual(
 def run_way(way: str, work: Path, seed: int) -> dict[str, Any]:
     """Trains by one way in this process; `work` holds the parameters, the base model and the sentences."""
     params = Params.model_validate_json((work / f"{way}.json").read_bytes()).model_copy(update={"seed": seed})
-    parts = {part: list(read_retagged(work / f"{part}.parquet")) for part in ("train", "development", "test")}
+    parts = {part: WindowDataset.read(work / f"{part}.parquet") for part in ("train", "development")}
+    test = list(read_retagged(work / "test.parquet"))
     meter = Meter()
     with TemporaryDirectory(dir=work) as scratch:
         folder = Path(scratch)
@@ -118,8 +122,8 @@ def run_way(way: str, work: Path, seed: int) -> dict[str, Any]:
         }
         if torch.cuda.is_available():
             found |= {"gpu_memory": torch.cuda.max_memory_reserved(), "gpu": torch.cuda.get_device_name()}
-        if parts["test"]:
-            counts = span_counts(predict(Tagger.load(folder / "trained", "cpu", cores()), parts["test"]))
+        if test:
+            counts = span_counts(predict(Tagger.load(folder / "trained", "cpu", cores()), test))
             found["counts"] = counts.tolist()
         else:
             found["parameters"] = _of_matrices(folder / "trained")

@@ -11,11 +11,12 @@ import pyarrow as pa
 from tokenizers import Tokenizer
 
 from koner.boundaries import LABEL_TO_ID, LABELS, tag_of, token_label
-from koner.corpus import SENTENCE_SCHEMA, Sentence, from_row, read_rows, to_row
+from koner.corpus import SENTENCE_SCHEMA, Sentence, from_row, to_row
 from koner.decoding import token_entities
 from koner.encoding import Encoded, Span, Window, encode
 from koner.errors import KonerError
 from koner.labels import IGNORED, OUTSIDE, TAG_TO_ID, Entity
+from koner.parquet import read_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

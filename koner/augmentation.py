@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def _other_digits(run: str, generator: random.Random) -> str:
     return first + "".join(generator.choice("0123456789") for _ in run[1:])
 
 
-def read_names(folder: Path, training: Sequence[Sentence]) -> Names:
+def read_names(folder: Path, training: Iterable[Sentence]) -> Names:
     """Gathers the surfaces of the training part and the lists in `folder` (`PS.txt`, `family.txt` … where present)."""
     seen: dict[str, list[str]] = {type_: [] for type_ in TYPES}
     for sentence in training:
@@ -107,13 +107,14 @@ def substitute(
     )
 
 
-def augmented(training: Sequence[Sentence], names: Names, copies: int, seed: int) -> list[Sentence]:
-    """Makes `copies` substituted sentences of each training sentence, without the originals."""
+def augmented(training: Iterable[Sentence], names: Names, copies: int, seed: int) -> Iterator[Sentence]:
+    """Makes `copies` substituted sentences of each training sentence, without the originals.
+
+    The training sentences are gone through once for each copy, and once before.
+    """
     generator = random.Random(seed)
     nouns = list(common_nouns(sentence.text for sentence in training)) if copies and names.nouns else None
-    return [
-        substitute(sentence, names, generator, copy, nouns[i] if nouns else ())
-        for copy in range(1, copies + 1)
-        for i, sentence in enumerate(training)
-        if sentence.entities or (nouns and nouns[i])
-    ]
+    for copy in range(1, copies + 1):
+        for i, sentence in enumerate(training):
+            if sentence.entities or (nouns and nouns[i]):
+                yield substitute(sentence, names, generator, copy, nouns[i] if nouns else ())

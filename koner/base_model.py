@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from koner.corpus import Sentence
-from koner.crossing import without_crossing
+from koner.crossing import Edged, edged_words, without_crossing
 from koner.encoding import most_tokens
 from koner.errors import KonerError
 from koner.outputs import whole_folder
@@ -35,12 +35,15 @@ _HUB_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "pytorch_model*.bin
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
-def prepare_base_model(params: Params, training: Iterable[Sentence], folder: Path) -> list[str]:
+def prepare_base_model(
+    params: Params, training: Iterable[Sentence], folder: Path, edged: Set[Edged] | None = None
+) -> list[str]:
     """Writes the base model's configuration, weights (safetensors) and tokenizer to `folder`.
 
     The training part, gone through several times, is what a tokenizer of our own is made from, and, by `drop_crossing`,
-    what tells which pieces to take out of the vocabulary; these are given. Raises `KonerError` where the model or
-    tokenizer can't be found, reached or safely read, and leaves no folder behind.
+    what tells which pieces to take out of the vocabulary; these are given. `edged` are its `edged_words`, for a caller
+    who has them. Raises `KonerError` where the model or tokenizer can't be found, reached or safely read, and leaves no
+    folder behind.
     """
     with whole_folder(folder) as draft:
         if params.base_model == SCRATCH:
@@ -56,7 +59,7 @@ def prepare_base_model(params: Params, training: Iterable[Sentence], folder: Pat
         tokenizer.save_pretrained(draft)
         if not params.drop_crossing:
             return []
-        kept, gone = without_crossing(tokenizer.backend_tokenizer, training)
+        kept, gone = without_crossing(tokenizer.backend_tokenizer, edged_words(training) if edged is None else edged)
         kept.save(str(draft / "tokenizer.json"))
         return gone
 

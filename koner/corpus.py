@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from koner.errors import KonerError
-from koner.labels import TAGS, TYPES, Entity, entities_of, first_illegal, tags_of
+from koner.labels import TAGS, TYPES, Entity, entities_if_legal, entities_of, first_illegal, tags_of
 from koner.normalization import compose
+from koner.parquet import read_rows
 
 FAULTS_SHOWN = 20
-ROW_GROUP = 10_000
-BATCH = 1_000  # rows
+# Sentences at a time, so few that a processor's cache holds them.
+_LAID_OUT = 200
 _MARK = re.compile(rf"<([^<>]+):({'|'.join(TYPES)})>")
 _KNOWN_TAGS = frozenset(TAGS)
 
@@ -127,15 +127,11 @@ def _aligned(raw: RawSentence) -> tuple[str, list[str], list[Entity]]:
     text, tags = "".join(raw.tokens), list(raw.tags)
     if len(tags) != len(raw.tokens):
         raise ValueError(f"{len(tags)} tags for {len(raw.tokens)} characters")
-    if set(map(len, raw.tokens)) != {1} or not _KNOWN_TAGS.issuperset(tags):
+    found = entities_if_legal(tags)
+    if found is None or set(map(len, raw.tokens)) != {1}:
         _refuse_first_odd(raw.tokens, tags)
-    illegal = first_illegal(tags)
-    if illegal is not None:
-        raise ValueError(
-            f"tag '{tags[illegal]}' on character {illegal + 1} '{text[illegal]}' continues no entity of its type"
-        )
+    entities = found or []
     # Written and compared, not parsed: a bracket inside a name (`<<10:QT>>점` in KLUE-NER) can be read in two ways.
-    entities = entities_of(tags)
     if raw.annotated is not None and write_inline(text, entities) != raw.annotated:
         if (read := parse_inline(raw.annotated)[0]) != text:
             raise ValueError(f"the annotated sentence reads '{read}' but its characters spell '{text}'")
@@ -149,6 +145,11 @@ def _refuse_first_odd(tokens: Sequence[str], tags: Sequence[str]) -> None:
             raise ValueError(f"token {i + 1} is '{token}', not one character")
         if tag not in _KNOWN_TAGS:
             raise ValueError(f"unknown tag '{tag}' on character {i + 1} '{token}'; known are {', '.join(TAGS)}")
+    illegal = first_illegal(tags)
+    if illegal is not None:
+        raise ValueError(
+            f"tag '{tags[illegal]}' on character {illegal + 1} '{tokens[illegal]}' continues no entity of its type"
+        )
 
 
 def check(raw: RawSentence) -> Sentence:
@@ -243,56 +244,33 @@ def from_row(row: dict[str, Any]) -> Sentence:
     )
 
 
-def write_batches(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> int:
-    """Writes batches of rows to a Parquet file group by group, in constant memory; returns the number of rows.
-
-    The file's bytes do not depend on where one batch ends and the next begins.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    count = 0
-    group = schema.empty_table()
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-        for batch in batches:
-            # The names of lists' items are lost in Parquet, and the writer wants them as in the schema.
-            named = pa.Table.from_arrays(batch.columns, schema=schema)
-            count += named.num_rows
-            group = pa.concat_tables([group, named])
-            while group.num_rows >= ROW_GROUP:
-                writer.write_table(group.slice(0, ROW_GROUP).combine_chunks())
-                group = group.slice(ROW_GROUP)
-        writer.write_table(group.combine_chunks())
-    return count
+def sentence_batches(sentences: Iterable[Sentence]) -> Iterator[pa.RecordBatch]:
+    """Lays sentences out in batches of rows of `SENTENCE_SCHEMA`: what `to_row` gives, column by column."""
+    sentences = iter(sentences)
+    while batch := list(islice(sentences, _LAID_OUT)):
+        tags, entities = ([getattr(s, name) for s in batch] for name in ("tags", "entities"))
+        spans = [(e.start, e.end, e.label) for e in chain.from_iterable(entities)]
+        columns = zip(*spans, strict=True) if spans else ([], [], [])
+        structs = [pa.array(column, type_) for column, (_, type_) in zip(columns, ENTITY_FIELDS, strict=True)]
+        yield pa.RecordBatch.from_arrays(
+            [
+                *(pa.array([getattr(s, name) for s in batch], pa.string()) for name in ("id", "text", "source")),
+                _lists(tags, pa.array(list(chain.from_iterable(tags)), pa.string())),
+                _lists(entities, pa.StructArray.from_arrays(structs, fields=[pa.field(*f) for f in ENTITY_FIELDS])),
+            ],
+            schema=SENTENCE_SCHEMA,
+        )
 
 
-def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> int:
-    """Writes rows to a Parquet file as `write_batches` does."""
-    rows = iter(rows)
-    batches = iter(lambda: list(islice(rows, BATCH)), [])
-    return write_batches(path, (pa.RecordBatch.from_pylist(batch, schema) for batch in batches), schema)
-
-
-def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Reads a Parquet file, or some of its columns, in batches of rows, in constant memory.
-
-    Raises `KonerError` where there is no such file.
-    """
-    if not path.is_file():
-        raise KonerError(f"{path} is missing; run `dvc repro`")
-    with pq.ParquetFile(path) as file:
-        yield from file.iter_batches(batch_size=BATCH, columns=columns)
-
-
-def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """Reads the rows of a Parquet file as `read_batches` does."""
-    for batch in read_batches(path, columns):
-        yield from batch.to_pylist()
+def _lists(lists: Sequence[Sized], values: pa.Array) -> pa.ListArray:
+    return pa.ListArray.from_arrays(pa.array([0, *accumulate(map(len, lists))], pa.int32()), values)
 
 
 @dataclass(frozen=True)
 class StoredSentences:
-    """The sentences of a Parquet file of the canonical corpus, read anew each time they are gone through."""
+    """The sentences of a Parquet file that holds `SENTENCE_SCHEMA`, read anew each time they are gone through."""
 
     path: Path
 
     def __iter__(self) -> Iterator[Sentence]:
-        return map(from_row, read_rows(self.path))
+        return map(from_row, read_rows(self.path, SENTENCE_SCHEMA.names))

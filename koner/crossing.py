@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer
 
-from koner.corpus import BATCH, Sentence
+from koner.corpus import Sentence
 from koner.encoding import readable, windowed
+from koner.parquet import BATCH
 
 _ROUNDS = 10
 _LONG = 1 << 20  # tokens: no word is cut
@@ -19,13 +20,12 @@ _GONE = " {}"
 Edged = tuple[str, tuple[int, ...]]
 
 
-def edged_words(sentences: Iterable[Sentence]) -> set[Edged]:
-    """The words, as spaces part them, inside which an entity begins or ends, each with these edges.
+def noting_edged_words(sentences: Iterable[Sentence], found: set[Edged]) -> Iterator[Sentence]:
+    """Passes sentences on, and adds to `found` their words inside which an entity begins or ends, with these edges.
 
-    An edge is the number of the word's characters before it. A word is kept once however often it comes, so that
-    memory grows with the distinct words only.
+    Words are what spaces part; an edge is the number of the word's characters before it. A word is kept once however
+    often it comes, so that memory grows with the distinct words only.
     """
-    found: set[Edged] = set()
     for sentence in sentences:
         text = sentence.text
         words: dict[int, set[int]] = {}
@@ -36,6 +36,14 @@ def edged_words(sentences: Iterable[Sentence]) -> set[Edged]:
         for start, edges in words.items():
             end = text.find(" ", start)
             found.add((text[start : end if end > 0 else None], tuple(sorted(edges))))
+        yield sentence
+
+
+def edged_words(sentences: Iterable[Sentence]) -> set[Edged]:
+    """The words of sentences that `noting_edged_words` finds."""
+    found: set[Edged] = set()
+    for _ in noting_edged_words(sentences, found):
+        pass
     return found
 
 
@@ -59,8 +67,8 @@ def crossing_pieces(tokenizer: Tokenizer, words: Iterable[Edged]) -> dict[Edged,
     return found
 
 
-def without_crossing(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> tuple[Tokenizer, list[str]]:
-    """A WordPiece tokenizer without the pieces that cross an entity's edge in the sentences, and these pieces.
+def without_crossing(tokenizer: Tokenizer, words: Iterable[Edged]) -> tuple[Tokenizer, list[str]]:
+    """A WordPiece tokenizer without the pieces that cross an entity's edge in the words, and these pieces.
 
     What was one token becomes several shorter ones, which may cross in their turn: repeated until none does. Few
     pieces do most of it (`##성이`, `북미`), so that it holds for other texts too. Tokenizers of other kinds come back
@@ -69,7 +77,7 @@ def without_crossing(tokenizer: Tokenizer, sentences: Iterable[Sentence]) -> tup
     gone: list[str] = []
     if json.loads(tokenizer.to_str())["model"]["type"] != "WordPiece":
         return tokenizer, gone
-    crossing = crossing_pieces(tokenizer, edged_words(sentences))
+    crossing = crossing_pieces(tokenizer, words)
     for _ in range(_ROUNDS):
         # A single character can't be cut.
         found = {p for pieces in crossing.values() for p in pieces if len(p.removeprefix("##")) > 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -59,11 +59,14 @@ def intervals(predictions: Sequence[Prediction], seed: int, resamples: int = RES
     return {name: {"low": i.low, "high": i.high} for name, i in found.items()}
 
 
-def sampled(sentences: Sequence[Retagged], part: str, seed: int, most: int = TRAIN_SAMPLE) -> Sequence[Retagged]:
-    """What of a part is tagged for evaluation: all of it, but of train a sample of at most `most` sentences."""
-    if part != "train" or len(sentences) <= most:
-        return sentences
-    return random.Random(seed).sample(sentences, most)  # noqa: S311 (no secret)
+def sampled(sentences: Iterable[Retagged], count: int, seed: int, most: int = TRAIN_SAMPLE) -> list[Retagged]:
+    """Draws `most` of `count` sentences that pass by, in random order; all of them, in theirs, where they are fewer."""
+    if count <= most:
+        return list(sentences)
+    drawn = random.Random(seed).sample(range(count), most)  # noqa: S311 (no secret)
+    wanted = set(drawn)
+    kept = {i: sentence for i, sentence in enumerate(sentences) if i in wanted}
+    return [kept[i] for i in drawn]
 
 
 def wordpiece_scores(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ TAG_TO_ID: dict[str, int] = {tag: i for i, tag in enumerate(TAGS)}
 ID_TO_TAG: dict[int, str] = dict(enumerate(TAGS))
 # What torch's cross entropy passes over.
 IGNORED = -100
+# A character for each tag, B as a capital, so that a sequence is a text that a regular expression reads.
+_LETTER = {OUTSIDE: ".", **{f"{p}-{t}": t[0].upper() if p == "B" else t[0].lower() for t in TYPES for p in "BI"}}
+_TYPE_OF = {_LETTER[f"B-{type_}"]: type_ for type_ in TYPES}
+_ENTITY = re.compile("|".join(f"{letter}{letter.lower()}*+" for letter in _TYPE_OF))
+_LEGAL = re.compile(rf"(?:\.++|{_ENTITY.pattern})*+")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -53,6 +59,17 @@ def entities_of(tags: Sequence[str]) -> list[Entity]:
     if label != OUTSIDE:
         entities.append(Entity(start, len(tags), label))
     return entities
+
+
+def entities_if_legal(tags: Sequence[str]) -> list[Entity] | None:
+    """Reads the entities off a BIO sequence; None where it has an unknown tag, or an I that continues nothing."""
+    try:
+        letters = "".join([_LETTER[tag] for tag in tags])
+    except KeyError:
+        return None
+    if not _LEGAL.fullmatch(letters):
+        return None
+    return [Entity(m.start(), m.end(), _TYPE_OF[letters[m.start()]]) for m in _ENTITY.finditer(letters)]
 
 
 def tags_of(entities: Sequence[Entity], length: int) -> list[str]:

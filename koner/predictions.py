@@ -11,10 +11,11 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from koner.alignment import Retagged
-from koner.corpus import ENTITY_FIELDS, entities_from_rows, entity_rows, read_rows, write_rows
+from koner.corpus import ENTITY_FIELDS, entities_from_rows, entity_rows
 from koner.encoding import Span
 from koner.errors import KonerError
 from koner.labels import Entity
+from koner.parquet import read_rows, write_rows
 from koner.tagger import ScoredEntity, Tagger
 
 _CHUNK = 512  # sentences between two steps of the progress bar

@@ -11,7 +11,7 @@ from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
 
 from koner.batches import PackingCollator
-from koner.distributed import rank, told_by_first, wait, world
+from koner.distributed import rank, wait, world
 from koner.regularization import RegularizedTrainer
 
 
@@ -30,8 +30,8 @@ class EpochBatches(BatchSampler):
 class BatchShares(Sampler[list[int | None]]):
     """This process's share of each batch, of as many windows as every other's share: None fills up what is missing.
 
-    The batches are those that one process alone would draw, and process 0 draws them. Every n-th window is a share, so
-    that where a batch goes from short to long windows, all processes have about as many tokens.
+    The batches are those that one process alone would draw; every process has to draw the same. Every n-th window is a
+    share, so that where a batch goes from short to long windows, all processes have about as many tokens.
     """
 
     def __init__(self, batches: Sampler[list[int]]) -> None:
@@ -42,15 +42,9 @@ class BatchShares(Sampler[list[int | None]]):
         return len(self.batch_sampler)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[list[int | None]]:
-        first, count = rank(), world()
-        # Only process 0 may move on in torch's stream: the others draw their dropout from streams of their own.
-        own = torch.get_rng_state()
-        torch.set_rng_state(told_by_first(own))
-        batches = list(self.batch_sampler)
-        if first:
-            torch.set_rng_state(own)
-        for batch in batches:
-            share: list[int | None] = list(batch[first::count])
+        count = world()
+        for batch in self.batch_sampler:
+            share: list[int | None] = list(batch[rank() :: count])
             yield share + [None] * (-(-len(batch) // count) - len(share))
 
 
@@ -71,6 +65,7 @@ class SharingTrainer(RegularizedTrainer):
         try:
             if self.args.world_size == 1:
                 return super().get_train_dataloader()
+            # By seed and epoch alone, so alike in every process.
             drawn = SeedableRandomSampler(self.train_dataset, data_seed=self.args.seed)
             # Not prepared by accelerate, which would share the shares out again.
             return self._shares(self.train_dataset, EpochBatches(drawn, self.params.batch_size))

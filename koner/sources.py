@@ -6,19 +6,26 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from koner.corpus import BATCH, Faults, RawSentence, Sentence, checked
+from koner.corpus import Faults, RawSentence, Sentence, checked
 from koner.errors import KonerError
 from koner.labels import TAGS
+from koner.parquet import BATCH
 
 TRAIN, VALIDATION = "train", "validation"
 PARTS = (TRAIN, VALIDATION)
 SAMPLE = "sample"
 _HUB_TIMEOUT = 10  # seconds
+_CHUNK = 1 << 18  # code points
+_RETURNS = re.compile(r"\r++(?=\n|\Z)")
 _TSV_PART = {TRAIN: re.compile("train", re.I), VALIDATION: re.compile("dev|valid", re.I)}
 _TSV_HEAD = re.compile(r"^## (\S+)\t(.*)$")
+_TSV_COLUMNS = "컬럼명"
+_TSV_BODY = re.compile(r"[^\t\n]\t[^\t\n]*+(?:\n[^\t\n]\t[^\t\n]*+)*+")
 _GUID_SOURCE = re.compile(r"-([a-z]+)$")
 
 
@@ -85,14 +92,18 @@ def sample_folder() -> Path:
     return Path(__file__).parent / "sample"
 
 
-def _lines(path: Path) -> Iterator[str]:
-    """Reads a text file's lines, without their ends; a byte that is not UTF-8 is a `KonerError` that says where."""
+def _texts(path: Path) -> Iterator[str]:
+    """Reads a text file in pieces of whole lines, each ended by `\\n` alone.
+
+    What is not UTF-8 is a `KonerError` that says where.
+    """
     if not path.is_file():
         raise KonerError(f"{path} is missing")
     with path.open(encoding="utf-8", newline="\n") as file:
         try:
-            for line in file:
-                yield line.rstrip("\r\n")
+            while text := file.read(_CHUNK):
+                text += file.readline()
+                yield _RETURNS.sub("", text) if "\r" in text else text
         except UnicodeDecodeError:
             raise KonerError(_first_not_utf8(path)) from None
 
@@ -111,7 +122,7 @@ def _first_not_utf8(path: Path) -> str:
 def _read_sample(part: str) -> Iterator[RawSentence]:
     for genre in ("news", "reviews"):
         path = sample_folder() / f"{part}.{genre}.txt"
-        for number, line in enumerate(_lines(path), start=1):
+        for number, line in enumerate(chain.from_iterable(map(_lines, _texts(path))), start=1):
             yield RawSentence(f"{path.name}:{number}", f"sample-{part}-{genre}-{number:04d}", genre, annotated=line)
 
 
@@ -125,35 +136,76 @@ def _tsv_file(folder: Path, part: str) -> Path:
 
 def _read_tsv(path: Path) -> Iterator[RawSentence]:
     """Reads KLUE's own format: a `## guid<TAB>annotated sentence` line, then `CHAR<TAB>TAG` lines, then a blank one."""
-    id_ = annotated = where = None
-    tokens: list[str] = []
-    tags: list[str] = []
+    begun = _Begun(path)
+    number, rest = 1, ""
+    for text in _texts(path):
+        *blocks, rest = (rest + text).split("\n\n")
+        for block in blocks:
+            # A file may do without blank lines, and then a sentence is begun before the block.
+            usual = None if begun.where else _usual(block, f"{path.name}:{number}")
+            yield from [usual] if usual else begun.add(number, f"{block}\n\n")
+            number += block.count("\n") + 2
+        if len(rest) > _CHUNK:
+            yield from begun.add(number, rest)
+            number, rest = number + rest.count("\n"), ""
+    yield from begun.add(number, rest)
+    yield from begun.end()
 
-    def gathered() -> Iterator[RawSentence]:
-        if where is not None:
-            genre = _GUID_SOURCE.search(id_ or "")
-            yield RawSentence(where, id_ or "", genre[1] if genre else None, tokens, tags, annotated)
 
-    for number, line in enumerate(_lines(path), start=1):
-        head = _TSV_HEAD.match(line) if line.startswith("##") else None
-        if head and head[1] != "컬럼명":
-            yield from gathered()
-            id_, annotated, where = head[1], head[2], f"{path.name}:{number}"
-            tokens, tags = [], []
-        elif line == "":
-            yield from gathered()
-            id_ = annotated = where = None
-            tokens, tags = [], []
-        elif where is None and line.startswith("##"):
-            continue
-        else:
-            if where is None:
-                where, id_ = f"{path.name}:{number}", f"{path.stem}-line-{number}"
-                tokens, tags = [], []
-            character, tab, tag = line.rpartition("\t")
-            tokens.append(character if tab else line)
-            tags.append(tag if tab else "(none)")
-    yield from gathered()
+def _usual(block: str, where: str) -> RawSentence | None:
+    """The sentence of a block of a head and, each with one tab, characters; None where it is anything else."""
+    head, _, body = block.partition("\n")
+    found = _TSV_HEAD.match(head)
+    if not found or found[1] == _TSV_COLUMNS or not _TSV_BODY.fullmatch(body):
+        return None
+    cells = body.replace("\n", "\t").split("\t")
+    return RawSentence(where, found[1], _genre(found[1]), cells[::2], cells[1::2], found[2])
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a text of whole ones."""
+    lines = text.split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+@dataclass
+class _Begun:
+    """The sentence of a TSV file that is being read, line by line; `where` is None between two."""
+
+    path: Path
+    where: str | None = None
+    id: str = ""
+    annotated: str | None = None
+    tokens: list[str] = field(default_factory=list)
+    tags: list[str] = field(default_factory=list)
+
+    def add(self, number: int, text: str) -> Iterator[RawSentence]:
+        """Takes whole lines, of which the first has the `number`; gives the sentences that end in them."""
+        for at, line in enumerate(_lines(text), start=number):
+            head = _TSV_HEAD.match(line)
+            if not line or (head and head[1] != _TSV_COLUMNS):
+                yield from self.end()
+            if not line:
+                continue
+            if head and head[1] != _TSV_COLUMNS:
+                self.where, self.id, self.annotated = f"{self.path.name}:{at}", head[1], head[2]
+            elif self.where is not None or not line.startswith("##"):
+                if self.where is None:
+                    self.where, self.id = f"{self.path.name}:{at}", f"{self.path.stem}-line-{at}"
+                character, tab, tag = line.rpartition("\t")
+                self.tokens.append(character if tab else line)
+                self.tags.append(tag if tab else "(none)")
+
+    def end(self) -> Iterator[RawSentence]:
+        """Gives the sentence, if one is begun."""
+        if self.where is not None:
+            yield RawSentence(self.where, self.id, _genre(self.id), self.tokens, self.tags, self.annotated)
+        self.where, self.id, self.annotated, self.tokens, self.tags = None, "", None, [], []
+
+
+def _genre(id_: str) -> str | None:
+    found = _GUID_SOURCE.search(id_)
+    return found[1] if found else None
 
 
 def _read_hub(source: str, config: str, revision: str | None) -> dict[str, Iterator[RawSentence]]:

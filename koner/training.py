@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from koner.alignment import Retagged
 from koner.batches import PackingCollator, assert_packs
 from koner.boundaries import LABELS, tag_of
 from koner.distributed import must_agree, must_share, rank, told_by_first, wait, world
@@ -37,6 +36,7 @@ from koner.outputs import whole_folder
 from koner.params import Params
 from koner.scoring import sequence_scores
 from koner.sharing import SharingTrainer
+from koner.windows import WindowDataset
 
 _DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
 
@@ -49,26 +49,6 @@ class Trained:
     best: dict[str, Any]
     seconds: float
     samples_per_second: float
-
-
-class WindowDataset(torch.utils.data.Dataset):  # type: ignore[type-arg]
-    """The windows of retagged sentences as the collator takes them: `input_ids` and `labels`."""
-
-    def __init__(self, sentences: Iterable[Retagged]) -> None:
-        self.items = [
-            {"input_ids": list(window.input_ids), "labels": list(labels)}
-            for r in sentences
-            for window, labels in zip(r.encoded.windows, r.labels, strict=True)
-        ]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, i: int | None) -> dict[str, list[int]]:
-        """A window; for None a blank, with nothing in it to learn."""
-        if i is None:
-            return {"input_ids": self.items[0]["input_ids"][:1], "labels": [IGNORED]}
-        return self.items[i]
 
 
 def uses_bf16(precision: str) -> bool:
@@ -103,12 +83,16 @@ def build_model(base: Path, dropout: float, labels: Sequence[str] = TAGS) -> Pre
     return model
 
 
+def best_labels(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """The ids of the labels that score best, (windows, tokens): kept of the development part in place of all scores."""
+    return logits.argmax(dim=-1)
+
+
 def token_scores(prediction: EvalPrediction) -> dict[str, float]:
-    """Scores the development part on tokens, as the published recipe chooses its epoch."""
+    """Scores `best_labels` of the development part on tokens, as the published recipe chooses its epoch."""
     gold: list[list[str]] = []
     predicted: list[list[str]] = []
-    best = np.asarray(prediction.predictions).argmax(axis=-1)
-    for labels, tags in zip(np.asarray(prediction.label_ids), best, strict=True):
+    for labels, tags in zip(np.asarray(prediction.label_ids), np.asarray(prediction.predictions), strict=True):
         counted = labels != IGNORED
         gold.append([tag_of(LABELS[i]) for i in labels[counted].tolist()])
         predicted.append([tag_of(LABELS[i]) for i in tags[counted].tolist()])
@@ -142,8 +126,8 @@ def last_checkpoint(folder: Path) -> Path | None:
 def train(
     params: Params,
     base: Path,
-    training: Sequence[Retagged],
-    development: Sequence[Retagged],
+    training: WindowDataset,
+    development: WindowDataset,
     folder: Path,
     checkpoints: Path,
     run_id: str,
@@ -159,7 +143,7 @@ def train(
     figures; a batch is shared between them, and only the first of them writes. Raises `KonerError` where they differ in
     what they were given or do not share the folder of the checkpoints.
     """
-    must_agree({"the run's parameters or input": run_id, "the number of training windows": _windows(training)})
+    must_agree({"the run's parameters or input": run_id, "the number of training windows": len(training)})
     if params.machines > 1:
         must_share(checkpoints)
     own_checkpoints = checkpoints / run_id
@@ -203,9 +187,10 @@ def train(
         model=model,
         args=arguments,
         data_collator=DataCollatorForTokenClassification(tokenizer),
-        train_dataset=WindowDataset(training),
-        eval_dataset=WindowDataset(development),
+        train_dataset=training,
+        eval_dataset=development,
         compute_metrics=token_scores,
+        preprocess_logits_for_metrics=best_labels,
         callbacks=[*callbacks, *([EarlyStoppingCallback(params.patience)] if params.patience else [])],
     )
     if params.sharding == "fsdp" and not trainer.is_fsdp_enabled:
@@ -240,10 +225,6 @@ def train(
     return Trained(
         history, best, float(result.metrics["train_runtime"]), float(result.metrics["train_samples_per_second"])
     )
-
-
-def _windows(sentences: Sequence[Retagged]) -> int:
-    return sum(len(r.encoded.windows) for r in sentences)
 
 
 def _new_model(params: Params, base: Path) -> PreTrainedModel:

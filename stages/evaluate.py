@@ -5,11 +5,13 @@ from pathlib import Path
 
 from koner.alignment import read_retagged
 from koner.calibration import RELIABILITY_COLUMNS, outcomes, reliability
+from koner.corpus import StoredSentences
 from koner.errors import told_plainly
 from koner.evaluation import confusion, evaluate, report, sampled, tag_pairs
 from koner.html_report import write_report
 from koner.outputs import write_metrics
 from koner.params import load_params
+from koner.parquet import count_rows
 from koner.plots import plot_confusion, plot_reliability, read_table, write_table
 from koner.predictions import predict, write_predictions
 from koner.semeval import breakdown as semeval_breakdown
@@ -25,15 +27,17 @@ def main() -> None:
     params = load_params()
     # The form that is pinned, whatever the machine has.
     tagger = Tagger.load(MODEL, "cpu")
-    parts = {part: list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("train", "development", "test")}
-    found = {part: predict(tagger, sampled(sentences, part, params.seed)) for part, sentences in parts.items()}
+    training = SPLIT / "train.parquet"
+    tagged = {"train": sampled(read_retagged(training), count_rows(training), params.seed)}
+    tagged |= {part: list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("development", "test")}
+    found = {part: predict(tagger, sentences) for part, sentences in tagged.items()}
     predictions = found["test"]
     write_predictions(PREDICTIONS, predictions)
 
     figures = evaluate(predictions, tagger.settings.temperature, params.seed)
     figures["exported"] = json.loads(EXPORT.read_text(encoding="utf-8"))["from_trained"]["test"]
     breakdown = {
-        "slices": slices(predictions, seen_surfaces(r.sentence for r in parts["train"])),
+        "slices": slices(predictions, seen_surfaces(StoredSentences(training))),
         "semeval": semeval_breakdown(predictions),
         "generalisation": generalisation(found),
     }

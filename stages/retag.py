@@ -9,11 +9,11 @@ from transformers import AutoTokenizer
 
 from koner.alignment import RETAGGED_SCHEMA, backend_of
 from koner.ceiling import Ceiling, Loss, write_losses
-from koner.corpus import read_batches, write_batches
 from koner.encoding import windowed
 from koner.errors import told_plainly
 from koner.outputs import whole_folder, write_metrics
 from koner.params import load_params
+from koner.parquet import read_batches, write_batches
 from koner.retagging import retag_batch
 
 CORPUS, BASE = Path("data/corpus"), Path("models/base")

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from koner.alignment import RETAGGED_SCHEMA
-from koner.corpus import read_batches, write_batches
 from koner.errors import told_plainly
 from koner.outputs import whole_folder, write_metrics
 from koner.params import load_params
+from koner.parquet import read_batches, write_batches
 from koner.plots import plot_balance, write_table
 from koner.splitting import TRAIN, VALIDATION, assert_balanced, balance, outline, share_table, split
 

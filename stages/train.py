@@ -3,17 +3,14 @@
 from contextlib import nullcontext
 from pathlib import Path
 
-from transformers import AutoTokenizer
-
-from koner.alignment import Retagged, read_retagged, retag
-from koner.augmentation import NAMES, augmented, read_names
-from koner.devices import leased_gpu
+from koner.devices import leased_gpus
 from koner.distributed import joined, launch, launched, rank
 from koner.errors import told_plainly
 from koner.outputs import write_metrics
 from koner.params import Params, load_params
 from koner.plots import plot_epochs, write_table
 from koner.training import fingerprint, train, uses_bf16
+from koner.windows import read_parts
 
 BASE, SPLIT = Path("models/base"), Path("data/split")
 MODEL, CHECKPOINTS = Path("models/trained"), Path("models/checkpoints")
@@ -24,15 +21,16 @@ def main() -> None:
     params = load_params()
     together = params.processes * params.machines
     if together > 1 and not launched():
-        launch("stages.train", params.processes, params.machines)
+        with leased_gpus("train", params.processes):
+            launch("stages.train", params.processes, params.machines)
         return
-    # Processes that train together have a GPU each already.
-    with joined(together), leased_gpu("train") if together == 1 else nullcontext():
+    # Processes that train together were left theirs before they were started.
+    with joined(together), leased_gpus("train") if together == 1 else nullcontext():
         run(params)
 
 
 def run(params: Params) -> None:
-    training, development, written = read_parts(params)
+    training, development, sentences = read_parts(params, BASE, SPLIT)
     trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, fingerprint(params, [BASE, SPLIT]))
     if rank():
         return
@@ -45,26 +43,13 @@ def run(params: Params) -> None:
             "best_epoch": trained.best["epoch"],
             "epochs": len(trained.history),
             "best": best,
-            "sentences": {"written": written, "substituted": len(training) - written},
+            "sentences": sentences,
             "lr": params.lr,
             "bf16": uses_bf16(params.precision),
             "runtime_seconds": trained.seconds,
             "samples_per_second": trained.samples_per_second,
         },
     )
-
-
-def read_parts(params: Params) -> tuple[list[Retagged], list[Retagged], int]:
-    """The training part with what `augment` adds, the development part, and how many of the former were written."""
-    training, development = (list(read_retagged(SPLIT / f"{part}.parquet")) for part in ("train", "development"))
-    written = len(training)
-    if params.augment:
-        sentences = [r.sentence for r in training]
-        names = read_names(NAMES, sentences)
-        tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
-        extra = augmented(sentences, names, params.augment, params.seed)
-        training += retag(extra, tokenizer, params.max_length, params.stride, params.boundaries)
-    return training, development, written
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from koner.distributed import joined, must_agree, must_share, rank
 from koner.errors import KonerError, told_plainly
 from koner.params import Params
 from koner.sharing import SharingTrainer
+from koner.windows import WindowDataset
 
 PEOPLE = ("홍길동", "김철수", "이영희", "박", "남궁민수")
 PLACES = ("서울", "부산광역시", "대구", "제주도")
@@ -28,13 +29,18 @@ def sentences(count):
         yield check(RawSentence("", str(i), annotated=line))
 
 
-def parts(params, base):
+def retagged(params, base):
     """43 training sentences, which no number of processes divides, and 21 of development."""
     tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
     return [
         retag(list(sentences(count)), tokenizer, params.max_length, params.stride, params.boundaries)
         for count in (43, 21)
     ]
+
+
+def parts(params, base):
+    """The windows of `retagged`."""
+    return map(WindowDataset, retagged(params, base))
 
 
 class StoppedError(Exception):
@@ -99,9 +105,11 @@ def main():
                 refusal(must_agree, {"seed": 1}),
                 refusal(must_share, Path("machine")),
             ],
-            "histories": [run(params, Path("base"), Path(str(i)), end) for i, (params, end) in enumerate(runs)],
+            "histories": [],
         }
-        Path(f"told-{rank()}.json").write_text(json.dumps(told))
+        for i, (params, end) in enumerate(runs):
+            told["histories"].append(run(params, Path("base"), Path(str(i)), end))
+            Path(f"told-{rank()}.json").write_text(json.dumps(told))
 
 
 if __name__ == "__main__":

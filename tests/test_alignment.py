@@ -11,9 +11,10 @@ from koner.alignment import (
     types_in,
 )
 from koner.ceiling import Ceiling
-from koner.corpus import RawSentence, check, write_rows
+from koner.corpus import RawSentence, check
 from koner.errors import KonerError
 from koner.labels import Entity
+from koner.parquet import write_rows
 from koner.sources import read_checked, read_source
 from koner.vocabulary import SPECIAL_TOKENS, make_tokenizer
 

@@ -114,16 +114,16 @@ def test_a_substituted_sentence_tells_where_it_comes_from():
 
 
 def test_copies_are_made_of_each_sentence_with_entities():
-    made = augmented(TRAINING, NAMED, 3, 1)
+    made = list(augmented(TRAINING, NAMED, 3, 1))
     assert [s.id for s in made] == [f"{i}+{copy}" for copy in (1, 2, 3) for i in (0, 1, 2)]
 
 
 def test_no_copies_make_no_sentences():
-    assert augmented(TRAINING, NAMED, 0, 1) == []
+    assert list(augmented(TRAINING, NAMED, 0, 1)) == []
 
 
 def test_a_seed_reproduces_its_sentences_and_another_gives_others():
-    first, again, other = (augmented(TRAINING, NAMED, 3, seed) for seed in (1, 1, 2))
+    first, again, other = (list(augmented(TRAINING, NAMED, 3, seed)) for seed in (1, 1, 2))
     assert first == again
     assert first != other
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koner import corpus
+from koner import corpus, parquet
 from koner.corpus import (
     SENTENCE_SCHEMA,
     Faults,
@@ -16,15 +16,13 @@ from koner.corpus import (
     checked,
     from_row,
     parse_inline,
-    read_batches,
-    read_rows,
+    sentence_batches,
     to_row,
-    write_batches,
     write_inline,
-    write_rows,
 )
 from koner.errors import KonerError
 from koner.labels import Entity
+from koner.parquet import read_batches, read_rows, write_batches, write_rows
 
 
 def nfd(text):
@@ -216,7 +214,7 @@ SENTENCES = [
 
 @pytest.mark.parametrize("group", [1, 2, 4, 100])
 def test_parquet_keeps_every_field(tmp_path, monkeypatch, group):
-    monkeypatch.setattr(corpus, "ROW_GROUP", group)
+    monkeypatch.setattr(parquet, "ROW_GROUP", group)
     path = tmp_path / "new" / "part.parquet"
     assert write_rows(path, map(to_row, SENTENCES), SENTENCE_SCHEMA) == 4
     assert list(map(from_row, read_rows(path))) == SENTENCES
@@ -233,7 +231,7 @@ def test_a_missing_parquet_file_says_what_to_run(tmp_path):
 
 
 def test_the_bytes_of_a_parquet_file_do_not_depend_on_the_batches(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "ROW_GROUP", 3)
+    monkeypatch.setattr(parquet, "ROW_GROUP", 3)
     whole = pa.RecordBatch.from_pylist(list(map(to_row, SENTENCES)), SENTENCE_SCHEMA)
     cuts = {
         "one": [whole],
@@ -246,6 +244,15 @@ def test_the_bytes_of_a_parquet_file_do_not_depend_on_the_batches(tmp_path, monk
     assert len(written) == 1
     assert [batch.num_rows for batch in read_batches(tmp_path / "one")] == [4]
     assert [row["id"] for row in read_rows(tmp_path / "one", ["id"])] == list("abcd")
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[1:2], []])
+def test_batches_of_sentences_are_their_rows(monkeypatch, together, sentences):
+    monkeypatch.setattr(corpus, "_LAID_OUT", together)
+    batches = list(sentence_batches(sentences))
+    assert [row for batch in batches for row in batch.to_pylist()] == list(map(to_row, sentences))
+    assert all(batch.schema.equals(SENTENCE_SCHEMA) and batch.num_rows <= together for batch in batches)
 
 
 def test_the_number_of_ids_that_are_told_apart_is_not_bounded():

@@ -45,7 +45,7 @@ def test_words_with_an_edge_inside_are_kept_once():
 def test_pieces_are_taken_out_until_none_crosses(tokenizer):
     words = edged_words(SENTENCES)
     assert crossing_pieces(tokenizer, words) == {("유오성이", (3,)): {"##오성이"}, ("북미에", (1, 2)): {"북미"}}
-    kept, gone = without_crossing(tokenizer, SENTENCES)
+    kept, gone = without_crossing(tokenizer, words)
     # ##성이 shows only once ##오성이 is gone.
     assert gone == ["##오성이", "북미", "##성이"]
     assert crossing_pieces(kept, words) == {}
@@ -57,7 +57,7 @@ def test_pieces_are_taken_out_until_none_crosses(tokenizer):
 def test_a_piece_of_one_character_stays(tokenizer):
     # Of a word that the vocabulary lacks, [UNK] is all there is.
     sentence = check(RawSentence("", "1", annotated="<홍길동:PS>이 왔다"))
-    kept, gone = without_crossing(tokenizer, [sentence])
+    kept, gone = without_crossing(tokenizer, edged_words([sentence]))
     assert gone == []
     assert kept.get_vocab() == tokenizer.get_vocab()
 
@@ -65,5 +65,5 @@ def test_a_piece_of_one_character_stays(tokenizer):
 def test_tokenizers_of_other_kinds_stay_as_they_are():
     tokenizer = Tokenizer(BPE({"유": 0, "오": 1, "성": 2, "이": 3, "성이": 4}, [("성", "이")]))
     sentence = check(RawSentence("", "1", annotated="<유오성:PS>이"))
-    kept, gone = without_crossing(tokenizer, [sentence])
+    kept, gone = without_crossing(tokenizer, edged_words([sentence]))
     assert (kept, gone) == (tokenizer, [])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -21,11 +22,11 @@ from transformers import AutoModelForTokenClassification
 from koner import sharing
 from koner.alignment import RETAGGED_SCHEMA, retagged_to_row
 from koner.base_model import prepare_base_model
-from koner.corpus import write_rows
 from koner.distributed import RENDEZVOUS, joined, launch
 from koner.errors import KonerError
 from koner.params import load_params
-from tests.distributed_worker import parts, run, sentences
+from koner.parquet import write_rows
+from tests.distributed_worker import retagged, run, sentences
 
 # Float32 sums in another order.
 TOLERANCE = 1e-5
@@ -64,12 +65,13 @@ def start(root):
         process.kill()
 
 
+# As a stage does, but without what only its processes need to import.
 LAUNCH = """
 from koner.distributed import launch
 from koner.errors import told_plainly
 
 with told_plainly():
-    launch("tests.distributed_worker", 2)
+    launch({!r}, {}, {})
 """
 
 
@@ -83,7 +85,7 @@ def train_together(setting, start):
             (folder / "base").symlink_to(base)
         values = [(params.model_copy(update={"processes": 2, **changes}).model_dump(), end) for changes, end in runs]
         (folder / "runs.json").write_text(json.dumps(values))
-        process = start(folder, "-c", LAUNCH)
+        process = start(folder, "-c", LAUNCH.format("tests.distributed_worker", 2, 1))
         output, error = process.communicate(timeout=600)
         return process.returncode, output, error
 
@@ -103,14 +105,21 @@ RUNS = [
 ]
 
 
+KILLED = len(RUNS) + 1
+
+
 @pytest.fixture(scope="module")
 def together(train_together, tmp_path_factory):
-    """A folder of what two processes gave: the runs, and one with dropout."""
+    """A folder of what two processes gave: the runs, one with dropout, and that one again, in which one is killed."""
     folder = tmp_path_factory.mktemp("together")
     status, output, error = train_together(
-        folder, *(({"dropout": 0.0, **changes}, end) for changes, end in RUNS), ({}, None)
+        folder, *(({"dropout": 0.0, **changes}, end) for changes, end in RUNS), ({}, None), ({}, "kill")
     )
-    assert status == 0, error
+    assert status == 1
+    assert error == (
+        "koner: process 1 was ended by SIGKILL; "
+        "the others were stopped, and the same command goes on from the last checkpoint\n"
+    )
     assert output.count("goes on from") == 1
     return folder
 
@@ -119,6 +128,16 @@ def told(folder, rank=0):
     return json.loads((folder / f"told-{rank}.json").read_text())
 
 
+@pytest.fixture
+def one_thread():
+    """Small models are slower on several, and much slower where others use the cores too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("i", range(len(RUNS)))
 def test_two_processes_take_the_steps_that_one_takes(setting, together, tmp_path, i):
     """Without dropout, of which every process draws its own."""
@@ -155,19 +174,14 @@ def test_processes_that_differ_are_told_what_in(together):
 
 def test_a_run_goes_on_after_one_process_is_killed(train_together, together, tmp_path):
     """With dropout: each process goes on in the random stream that it was in."""
-    status, _, error = train_together(tmp_path, ({}, "kill"))
-    assert status == 1
-    assert error == (
-        "koner: process 1 was ended by SIGKILL; "
-        "the others were stopped, and the same command goes on from the last checkpoint\n"
-    )
-    assert not (tmp_path / "0" / "model").exists()
-    assert (tmp_path / "0" / "checkpoints" / "run" / "checkpoint-6" / "trainer_state.json").exists()
+    unbroken, killed = together / str(KILLED - 1), together / str(KILLED)
+    assert not (killed / "model").exists()
+    assert (killed / "checkpoints" / "run" / "checkpoint-6" / "trainer_state.json").exists()
+    killed.rename(tmp_path / "0")
     status, output, error = train_together(tmp_path, ({}, None))
     assert (status, output.count("goes on from 0/checkpoints/run/checkpoint-6")) == (0, 1), error
-    unbroken = str(len(RUNS))
-    assert told(tmp_path)["histories"] == [told(together)["histories"][int(unbroken)]]
-    a, b = weights(together / unbroken), weights(tmp_path / "0")
+    assert told(tmp_path)["histories"] == [told(together)["histories"][KILLED - 1]]
+    a, b = weights(unbroken), weights(tmp_path / "0")
     assert all(torch.equal(a[name], b[name]) for name in a)
 
 
@@ -179,7 +193,7 @@ def stage(folder, setting, **changes):
         YAML().dump(params.model_dump(), file)
     (folder / "models").mkdir()
     (folder / "models" / "base").symlink_to(base)
-    for part, found in zip(("train", "development"), parts(params, base), strict=True):
+    for part, found in zip(("train", "development"), retagged(params, base), strict=True):
         write_rows(folder / "data" / "split" / f"{part}.parquet", map(retagged_to_row, found), RETAGGED_SCHEMA)
 
 
@@ -192,7 +206,8 @@ def test_two_machines_train_one_model(setting, start, tmp_path):
     """Two launchers, as on two machines with a shared folder, give one set of outputs."""
     stage(tmp_path, setting, machines=2)
     address = {RENDEZVOUS: f"127.0.0.1:{free_port()}"}
-    machines = [start(tmp_path, "-m", "stages.train", **address) for _ in range(2)]
+    commands = (["-m", "stages.train"], ["-c", LAUNCH.format("stages.train", 1, 2)])
+    machines = [start(tmp_path, *command, **address) for command in commands]
     said = [machine.communicate(timeout=600) for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
     assert {path.name for path in (tmp_path / "models").iterdir()} == {"base", "checkpoints", "trained"}
@@ -201,26 +216,53 @@ def test_two_machines_train_one_model(setting, start, tmp_path):
     assert len((tmp_path / "plots" / "train" / "epochs.csv").read_text().splitlines()) == 4
 
 
-def test_a_mistake_found_by_the_processes_is_one_sentence(setting, start, tmp_path):
-    stage(tmp_path, setting, processes=2, sharding="fsdp")
-    process = start(tmp_path, "-m", "stages.train", CUDA_VISIBLE_DEVICES="")
-    assert process.communicate(timeout=600)[1] == "koner: sharding: 'fsdp' needs a GPU for each process\n"
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        ("KonerError('lr: too high')", r"koner: lr: too high\n"),
+        (
+            "ValueError('a fault of the code')",
+            r"(?s).*Traceback .*ValueError: a fault of the code\n"
+            r"koner: process [01] failed with status 1, as told above; the others were stopped\n",
+        ),
+        (
+            "RuntimeError('[/gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]')",
+            r"koner: process [01] lost contact with another; the same command goes on from the last checkpoint\n",
+        ),
+    ],
+)
+def test_a_fault_in_every_process_is_told_once(start, tmp_path, raised, said):
+    (tmp_path / "faulty.py").write_text(
+        "from koner.distributed import joined\nfrom koner.errors import KonerError, told_plainly\n"
+        f"with told_plainly(), joined(2):\n    raise {raised}\n"
+    )
+    process = start(tmp_path, "-c", LAUNCH.format("faulty", 2, 1))
+    error = process.communicate(timeout=600)[1]
+    assert re.fullmatch(said, error), error
     assert process.returncode == 1
-    assert not (tmp_path / "metrics").exists()
 
 
-def test_processes_end_with_a_launcher_that_is_killed(setting, start, tmp_path):
-    stage(tmp_path, setting, processes=2, epochs=100_000)
-    launcher = start(tmp_path, "-m", "stages.train")
+def test_sharding_needs_gpus(setting, tmp_path):
+    params, base = setting
+    with pytest.raises(KonerError, match="sharding: 'fsdp' needs a GPU for each process"):
+        run(params.model_copy(update={"sharding": "fsdp"}), base, tmp_path)
+
+
+def test_processes_end_with_a_launcher_that_is_killed(start, tmp_path):
+    (tmp_path / "waiting.py").write_text(
+        "import time\nfrom pathlib import Path\nfrom koner.distributed import joined, rank\n"
+        "with joined(2):\n    Path(f'joined-{rank()}').touch()\n    time.sleep(600)\n"
+    )
+    launcher = start(tmp_path, "-c", LAUNCH.format("waiting", 2, 1))
     deadline = time.monotonic() + 300
-    while not list(tmp_path.glob("models/checkpoints/*/checkpoint-*/trainer_state.json")):
+    while len(list(tmp_path.glob("joined-*"))) < 2:
         assert launcher.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    trainers = psutil.Process(launcher.pid).children()
-    assert len(trainers) == 2
+    processes = psutil.Process(launcher.pid).children()
+    assert len(processes) == 2
     os.kill(launcher.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(trainers, timeout=60)
+    _, alive = psutil.wait_procs(processes, timeout=60)
     assert alive == []
 
 

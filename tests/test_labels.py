@@ -2,7 +2,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from koner.labels import ID_TO_TAG, TAG_TO_ID, TAGS, TYPES, Entity, entities_of, first_illegal, tags_of
+from koner.labels import (
+    ID_TO_TAG,
+    TAG_TO_ID,
+    TAGS,
+    TYPES,
+    Entity,
+    entities_if_legal,
+    entities_of,
+    first_illegal,
+    tags_of,
+)
 
 
 def test_tags_stand_in_the_order_of_the_hub_dataset():
@@ -76,3 +86,13 @@ def test_entities_survive_the_trip_to_tags_and_back(drawn):
 @given(st.lists(st.sampled_from(TAGS), max_size=12))
 def test_exactly_the_legal_sequences_survive_the_trip_to_entities_and_back(tags):
     assert (tags_of(entities_of(tags), len(tags)) == tags) == (first_illegal(tags) is None)
+
+
+@given(st.lists(st.sampled_from(TAGS)))
+def test_entities_of_legal_tags_alone_are_read_at_once(tags):
+    assert entities_if_legal(tags) == (entities_of(tags) if first_illegal(tags) is None else None)
+
+
+@pytest.mark.parametrize("tag", ["B-XX", "", "o", "b-PS"])
+def test_an_unknown_tag_gives_no_entities(tag):
+    assert entities_if_legal(["B-PS", tag]) is None

@@ -8,7 +8,10 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from koner import sources
 from koner.errors import KonerError
 from koner.labels import TAGS, Entity
 from koner.sources import read_checked, read_source, watch_hint
@@ -65,6 +68,28 @@ def test_tsv_gives_sentences_with_id_and_genre(tmp_path):
 def test_tsv_may_be_laid_out_in_other_ways(tmp_path, content):
     texts = [sentence.text for sentence in read(write_tsv(tmp_path, train=content))["train"]]
     assert texts == ["서울에", "김 짱"]
+
+
+ODD_LINES = ["", "", "가", "\t\tO", "\tO", "가\t나\tO", "##", "## g_3", "가\tO\r", "\r"]
+
+
+@given(
+    st.lists(st.sampled_from((HEAD + SEOUL + KIM).splitlines() + ODD_LINES)),
+    st.sampled_from(["", "\n"]),
+    st.integers(1, 40),
+)
+def test_tsv_is_read_alike_in_blocks_and_line_by_line(tmp_path_factory, lines, end, chunk):
+    """However the file is cut into pieces, and whatever its lines."""
+    path = tmp_path_factory.mktemp("tsv") / "part.tsv"
+    path.write_bytes(("\n".join(lines) + end).encode())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sources, "_CHUNK", chunk)
+        in_blocks = list(sources._read_tsv(path))
+        patched.setattr(sources, "_usual", lambda block, where: None)
+        assert list(sources._read_tsv(path)) == in_blocks
+    begun = sources._Begun(path)
+    one_by_one = [s for i, line in enumerate(lines, 1) for s in begun.add(i, line.rstrip("\r") + "\n")]
+    assert in_blocks == [*one_by_one, *begun.end()]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from koner.params import load_params
 from koner.sweep import Sweep
 from koner.sweep_plan import SweepPlan
 from koner.training import train
+from koner.windows import WindowDataset
 
 SEARCH = {"lr": FloatDistribution(1e-5, 1e-2, log=True), "batch_size": CategoricalDistribution([2, 4, 8])}
 PARAMS = load_params(Path(__file__).parent.parent / "params.yaml").model_copy(update={"epochs": 4, "lr": 1e-3})
@@ -246,12 +247,13 @@ def training(tmp_path_factory):
     sentences = [check(RawSentence(f"line {i}", str(i), annotated=line)) for i, line in enumerate(LINES)]
     base = tmp_path_factory.mktemp("training") / "base"
     prepare_base_model(params, sentences, base)
-    retagged = retag(sentences, AutoTokenizer.from_pretrained(base), params.max_length, params.stride)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    windows = WindowDataset(retag(sentences, tokenizer, params.max_length, params.stride))
 
     def run(changed, checkpoints, reports, *more):
         callbacks = [reports, *more]
         model = base.with_name("model")
-        return train(changed, base, retagged, retagged, model, checkpoints, "trial", callbacks).best["f1"]
+        return train(changed, base, windows, windows, model, checkpoints, "trial", callbacks).best["f1"]
 
     return params, run
 

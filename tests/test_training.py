@@ -15,6 +15,7 @@ from koner.base_model import prepare_base_model
 from koner.corpus import RawSentence, check
 from koner.params import load_params
 from koner.training import epoch_table, fingerprint, last_checkpoint, train, uses_bf16
+from koner.windows import WindowDataset
 
 LINES = [
     "<홍길동:PS>이 <서울:LC>에서 <3명:QT>을 만났다.",
@@ -42,7 +43,7 @@ def setting(tmp_path_factory):
     base = tmp_path_factory.mktemp("setting") / "base"
     prepare_base_model(params, sentences, base)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    return params, base, retag(sentences, tokenizer, params.max_length, params.stride)
+    return params, base, WindowDataset(retag(sentences, tokenizer, params.max_length, params.stride))
 
 
 def run(setting, folder, run_id="run", callbacks=(), **changes):
@@ -177,8 +178,9 @@ from pathlib import Path
 folder = Path(sys.argv[2])
 params = load_params(Path(sys.argv[1]) / "params.yaml").model_copy(update={**TINY, "epochs": 400})
 sentences = [check(RawSentence("", str(i), annotated=line)) for i, line in enumerate(LINES)]
-retagged = retag(sentences, AutoTokenizer.from_pretrained(folder / "base"), params.max_length, params.stride)
-train(params, folder / "base", retagged, retagged, folder / "ner", folder / "checkpoints", "run")
+tokenizer = AutoTokenizer.from_pretrained(folder / "base")
+windows = WindowDataset(retag(sentences, tokenizer, params.max_length, params.stride))
+train(params, folder / "base", windows, windows, folder / "ner", folder / "checkpoints", "run")
 """
 
 

@@ -17,9 +17,9 @@ from koner.bulk.blocks import Block
 from koner.bulk.files import Folder, told
 from koner.bulk.job import REJECTED, Plan
 from koner.bulk.rows import REJECTED_SCHEMA, Batch
-from koner.corpus import ROW_GROUP
 from koner.errors import KonerError
 from koner.locking import folder_hash
+from koner.parquet import ROW_GROUP
 
 if TYPE_CHECKING:
     from koner.tagger import Tagger
