@@ -23,6 +23,7 @@ from transformers import (
 from koner.base_model import SCRATCH
 from koner.labels import IGNORED
 from koner.masked_models import hidden_units, read_base, small_model, vocabulary_scores
+from koner.memory import keep_memory
 from koner.outputs import whole_folder
 from koner.packing import NO_TAG, NO_WORD, Packs
 from koner.pretrain_params import PretrainParams
@@ -124,6 +125,7 @@ def pretrain(
     from where those of other runs are removed. Raises `KonerError` where the base model can't be read or pretrained,
     or gensim is missing.
     """
+    keep_memory()
     own_checkpoints = checkpoints / fingerprint(params, [packs])  # type: ignore[arg-type]
     if checkpoints.is_dir():
         for other in checkpoints.iterdir():

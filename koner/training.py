@@ -32,6 +32,7 @@ from koner.distributed import must_agree, must_share, rank, told_by_first, wait,
 from koner.errors import KonerError
 from koner.heads import plain_head, share_head
 from koner.labels import IGNORED, TAGS
+from koner.memory import keep_memory
 from koner.outputs import whole_folder
 from koner.params import Params
 from koner.scoring import sequence_scores
@@ -143,6 +144,7 @@ def train(
     figures; a batch is shared between them, and only the first of them writes. Raises `KonerError` where they differ in
     what they were given or do not share the folder of the checkpoints.
     """
+    keep_memory()
     must_agree({"the run's parameters or input": run_id, "the number of training windows": len(training)})
     if params.machines > 1:
         must_share(checkpoints)
