@@ -53,13 +53,15 @@ class Trained:
 
 
 def uses_bf16(precision: str) -> bool:
-    """Tells whether to train in bfloat16: always for `bf16`, for `auto` where the GPU or CPU has it in hardware."""
+    """Tells whether to train in bfloat16: always for `bf16`, for `auto` where it is faster.
+
+    That is on GPUs that have it in hardware and CPUs with AMX. AVX-512's bf16 instructions alone are slower than fp32.
+    """
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    capabilities = torch.cpu.get_capabilities()
-    return any(capabilities.get(name) for name in ("amx_bf16", "avx512_bf16"))
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def build_model(base: Path, dropout: float, labels: Sequence[str] = TAGS) -> PreTrainedModel:
@@ -145,6 +147,8 @@ def train(
     what they were given or do not share the folder of the checkpoints.
     """
     keep_memory()
+    # Determinism would write NaN over all memory before it is used: a seventh of a step, and nothing reads it before.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     must_agree({"the run's parameters or input": run_id, "the number of training windows": len(training)})
     if params.machines > 1:
         must_share(checkpoints)
@@ -158,6 +162,7 @@ def train(
     # The head's weights are drawn here.
     torch.manual_seed(params.seed)
     model = _new_model(params, base)
+    bf16, cuda = uses_bf16(params.precision), torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(own_checkpoints),
         per_device_train_batch_size=params.batch_size // world(),
@@ -166,7 +171,9 @@ def train(
         learning_rate=params.lr,
         weight_decay=params.weight_decay,
         warmup_steps=params.warmup_share,
-        bf16=uses_bf16(params.precision),
+        bf16=bf16,
+        # Otherwise the Trainer takes bf16 for a matter of GPUs, and so does accelerate several processes.
+        use_cpu=not cuda and (bf16 or world() > 1),
         seed=params.seed,
         full_determinism=True,
         eval_strategy="epoch",
@@ -177,7 +184,7 @@ def train(
         metric_for_best_model="f1",
         greater_is_better=True,
         report_to="none",
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=cuda,
         **_shared_settings(params, model),
     )
     if params.batching == "packed":
@@ -243,7 +250,6 @@ def _shared_settings(params: Params, model: PreTrainedModel) -> dict[str, Any]:
         return {}
     # The losses are divided by all processes' tokens in `compute_loss`; buffers are constants.
     settings: dict[str, Any] = {
-        "use_cpu": not torch.cuda.is_available(),
         "average_tokens_across_devices": False,
         "ddp_broadcast_buffers": False,
     }
