@@ -40,6 +40,7 @@ from koner.windows import WindowDataset
 PLAIN = {
     "base_model": "scratch",
     "base_model_revision": None,
+    "isolate_unspelt": False,
     "drop_crossing": False,
     "boundaries": False,
     "layers": 2,

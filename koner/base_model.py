@@ -13,6 +13,7 @@ from transformers import (
     AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
 )
@@ -24,6 +25,7 @@ from koner.errors import KonerError
 from koner.outputs import whole_folder
 from koner.params import Params
 from koner.sources import assert_reachable, first_line, is_hub_id
+from koner.unspelt import isolating_unspelt
 from koner.vocabulary import build_vocabulary, make_tokenizer
 
 SCRATCH, OWN = "scratch", "own"
@@ -56,12 +58,29 @@ def prepare_base_model(
             if hasattr(model, "pooler"):
                 model.pooler = None
         model.save_pretrained(draft)
+        if params.isolate_unspelt:
+            tokenizer = _isolating(tokenizer)
         tokenizer.save_pretrained(draft)
         if not params.drop_crossing:
             return []
         kept, gone = without_crossing(tokenizer.backend_tokenizer, edged_words(training) if edged is None else edged)
         kept.save(str(draft / "tokenizer.json"))
         return gone
+
+
+def _isolating(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    given = tokenizer.backend_tokenizer
+    backend = isolating_unspelt(given)
+    if backend is given:
+        return tokenizer
+    # Classes of a model family, such as BertTokenizer, would put their own way of cutting words in its place.
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_max_length=tokenizer.model_max_length,
+        model_input_names=tokenizer.model_input_names,
+        padding_side=tokenizer.padding_side,
+        **tokenizer.special_tokens_map,
+    )
 
 
 def scratch_model(params: Params, tokenizer: PreTrainedTokenizerBase) -> RobertaModel:

@@ -75,6 +75,7 @@ _MEANINGS = {
     "layers": "transformer layers",
     "hidden_size": "units a layer",
     "heads": "attention heads",
+    "isolate_unspelt": "whether characters that the vocabulary can't spell were read as words of their own",
     "drop_crossing": "whether pieces that cross entities' edges were taken out of the vocabulary",
     "max_length": "tokens a window",
     "stride": "tokens that neighbouring windows share",

@@ -35,6 +35,7 @@ class Params(BaseModel):
     layers: int = Field(ge=1, le=96, description="a whole number from 1 to 96")
     hidden_size: int = Field(ge=8, le=8192, description="a whole number from 8 to 8192")
     heads: int = Field(ge=1, le=128, description="a whole number from 1 to 128 that divides hidden_size")
+    isolate_unspelt: bool = Field(description="true or false")
     drop_crossing: bool = Field(description="true or false")
     max_length: int = Field(ge=8, le=8192, description="a whole number of tokens from 8 to 8192")
     stride: int = Field(ge=0, le=4096, description="a whole number of tokens below max_length - 2")

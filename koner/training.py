@@ -148,7 +148,7 @@ def train(
     """
     keep_memory()
     # Determinism would write NaN over all memory before it is used: a seventh of a step, and nothing reads it before.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     must_agree({"the run's parameters or input": run_id, "the number of training windows": len(training)})
     if params.machines > 1:
         must_share(checkpoints)

@@ -218,6 +218,22 @@ def test_pieces_that_cross_an_entitys_edge_are_taken_out(params, tmp_path):
     assert AutoTokenizer.from_pretrained(tmp_path / "base").tokenize("홍길동이") == ["홍길", "##동이"]
 
 
+def test_a_model_familys_tokenizer_sets_unspelt_characters_apart_and_stays_so(params, shared, tmp_path):
+    """transformers' BertTokenizer cuts words its own way, whatever its tokenizer.json says."""
+    own = params.model_copy(update={"tokenizer": str(shared / "klue-roberta-base")})
+    prepare_base_model(own, TEXTS, tmp_path / "base")
+    AutoTokenizer.from_pretrained(tmp_path / "base").save_pretrained(tmp_path / "again")
+    given = AutoTokenizer.from_pretrained(shared / "klue-roberta-base")
+    for folder in ("base", "again"):
+        read = AutoTokenizer.from_pretrained(tmp_path / folder)
+        assert read.tokenize("앳킨슨은") == ["[UNK]", "킨", "##슨", "##은"]
+        assert read("서울에서").input_ids == given("서울에서").input_ids
+        assert read.special_tokens_map == given.special_tokens_map
+        assert read.model_max_length == given.model_max_length
+    prepare_base_model(own.model_copy(update={"isolate_unspelt": False}), TEXTS, tmp_path / "base")
+    assert AutoTokenizer.from_pretrained(tmp_path / "base").tokenize("앳킨슨은") == ["[UNK]"]
+
+
 def make_folder(tmp_path):
     """A tokenizer's folder with a piece that is a name's end and a particle."""
     pieces = ["[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]", "홍길", "##동이", "##동", "##이", "왔", "##다", "."]
