@@ -51,7 +51,7 @@ PLAIN = {
     "augment": 0,
     "lr": 1e-3,
     "batch_size": 16,
-    "batching": "padded",
+    "batching": "packed",
     "epochs": 15,
     "patience": 0,
     "warmup_share": 0.1,

@@ -26,6 +26,7 @@ SWEEPABLE = (
     "warmup_share",
     "label_smoothing",
     "layer_decay",
+    "average_decay",
     "precision",
 )
 _RANGE, _CHOICES = {"low", "high", "log", "step"}, {"choices"}
