@@ -92,6 +92,22 @@ def test_dvc_exp_run_with_another_learning_rate(clone):
     run(clone, "dvc", "checkout")
 
 
+def test_dvc_exp_run_in_two_processes(clone):
+    before = metrics(clone, "train")
+    said = run(clone, "dvc", "exp", "run", "-S", "processes=2")
+    assert "Running stage 'train'" in said
+    assert "Running stage 'split'" not in said
+    after = metrics(clone, "train")
+    assert (after["sentences"], after["epochs"]) == (before["sentences"], before["epochs"])
+    # Another draw of dropout, and nothing more.
+    assert after["best"]["eval_loss"] != before["best"]["eval_loss"]
+    assert after["best"]["eval_loss"] == pytest.approx(before["best"]["eval_loss"], rel=0.1)
+    assert not list((clone / "models/checkpoints").iterdir())
+    assert "up to date" in run(clone, "dvc", "repro")
+    run(clone, "git", "checkout", "--", ".")
+    run(clone, "dvc", "checkout")
+
+
 def make_checkpoint(folder, template):
     """A checkpoint of the configuration and tokenizer in `template`, with random weights, as the hub lays one out."""
     RobertaForMaskedLM(RobertaConfig.from_pretrained(template)).save_pretrained(folder)
