@@ -92,7 +92,6 @@ _MEANINGS = {
     "weight_decay": "of AdamW",
     "dropout": "on hidden units and attention",
     "warmup_share": "share of the steps in which the learning rate rises",
-    "average_decay": "what stays at each step of a running mean of the weights; 0 = no mean",
     "label_smoothing": "share of a label's weight that is spread over all",
     "layer_decay": "a layer's learning rate as a share of the next one's",
     "precision": "of the arithmetic in training",

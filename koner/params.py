@@ -54,7 +54,6 @@ class Params(BaseModel):
     warmup_share: float = Field(ge=0, lt=1, description="a number from 0, below 1")
     label_smoothing: float = Field(ge=0, lt=1, description="a number from 0, below 1")
     layer_decay: float = Field(gt=0, le=1, description="a number above 0, at most 1")
-    average_decay: float = Field(ge=0, lt=1, description="a number from 0, below 1")
     precision: Literal["auto", "bf16", "fp32"] = Field(description="'auto', 'bf16' or 'fp32'")
     batching: Literal["packed", "padded"] = Field(description="'packed' or 'padded'")
     processes: int = Field(ge=1, le=1024, description="a whole number from 1 to 1024")

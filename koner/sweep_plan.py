@@ -26,7 +26,6 @@ SWEEPABLE = (
     "warmup_share",
     "label_smoothing",
     "layer_decay",
-    "average_decay",
     "precision",
 )
 _RANGE, _CHOICES = {"low", "high", "log", "step"}, {"choices"}

@@ -26,7 +26,6 @@ from transformers import (
     TrainingArguments,
 )
 
-from koner.averaging import WeightAveraging
 from koner.batches import PackingCollator, assert_packs
 from koner.boundaries import LABELS, tag_of
 from koner.distributed import must_agree, must_share, rank, told_by_first, wait, world
@@ -201,11 +200,7 @@ def train(
         eval_dataset=development,
         compute_metrics=token_scores,
         preprocess_logits_for_metrics=best_labels,
-        callbacks=[
-            *callbacks,
-            *([WeightAveraging(params.average_decay)] if params.average_decay else []),
-            *([EarlyStoppingCallback(params.patience)] if params.patience else []),
-        ],
+        callbacks=[*callbacks, *([EarlyStoppingCallback(params.patience)] if params.patience else [])],
     )
     if params.sharding == "fsdp" and not trainer.is_fsdp_enabled:
         # Accelerate would go on without it.
