@@ -172,7 +172,7 @@ def prepare(work: Path, arguments: argparse.Namespace) -> dict[str, Params]:
     for way, params in ways.items():
         (work / f"{way}.json").write_text(params.model_dump_json())
     if arguments.converge:
-        prepare_base_model(base, (s.text for s in found.train), work / "base")
+        prepare_base_model(base, found.train, work / "base")
     else:
         random_model.write_model(work / "base", arguments.config, arguments.layers, found.train)
     tokenizer = AutoTokenizer.from_pretrained(work / "base", local_files_only=True)
