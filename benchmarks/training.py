@@ -245,7 +245,7 @@ def main() -> None:
     random_model.add_options(parser)
     parser.add_argument("--samples", type=int, default=512, help="sentences trained on where speed is measured")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=32, help="of koner, %(default)s; 0: as in params.yaml")
+    parser.add_argument("--batch-size", type=int, default=_USUAL_BATCH, help="of koner; 0: as in params.yaml")
     parser.add_argument("--batching", choices=("packed", "padded"), default="packed", help="of koner")
     parser.add_argument("--precision", choices=("auto", "bf16", "fp32"), default="auto", help="of koner")
     parser.add_argument(
