@@ -44,8 +44,8 @@ def prepare_base_model(
 
     The training part, gone through several times, is what a tokenizer of our own is made from, and, by `drop_crossing`,
     what tells which pieces to take out of the vocabulary; these are given. `edged` are its `edged_words`, for a caller
-    who has them. Raises `KonerError` where the model or tokenizer can't be found, reached or safely read, and leaves no
-    folder behind.
+    who has them. By `isolate_unspelt` the tokenizer sets characters apart that it can't spell. Raises `KonerError`
+    where the model or tokenizer can't be found, reached or safely read, and leaves no folder behind.
     """
     with whole_folder(folder) as draft:
         if params.base_model == SCRATCH:

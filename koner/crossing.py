@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 
 from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
 
 from koner.corpus import Sentence
 from koner.encoding import readable, windowed
@@ -75,7 +76,7 @@ def without_crossing(tokenizer: Tokenizer, words: Iterable[Edged]) -> tuple[Toke
     as they are: what they fall back to, where a piece is gone, is not known to be finer.
     """
     gone: list[str] = []
-    if json.loads(tokenizer.to_str())["model"]["type"] != "WordPiece":
+    if not isinstance(tokenizer.model, WordPiece):
         return tokenizer, gone
     crossing = crossing_pieces(tokenizer, words)
     for _ in range(_ROUNDS):

@@ -29,7 +29,7 @@ from koner.packing import NO_TAG, NO_WORD, Packs
 from koner.pretrain_params import PretrainParams
 from koner.pretraining_data import HELD, TOKENIZER, TRAIN
 from koner.skipgram import token_vectors
-from koner.training import fingerprint, last_checkpoint, uses_bf16
+from koner.training import fingerprint, last_checkpoint, precision_settings, uses_bf16
 
 _TAG_HEAD = "koner_tags"
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "trapezoid": "warmup_stable_decay"}
@@ -201,7 +201,6 @@ def _embed(model: PreTrainedModel, params: PretrainParams, tokenizer: PreTrained
 
 def _arguments(params: PretrainParams, checkpoints: Path, resumed: Path | None) -> TrainingArguments:
     decay = {"num_decay_steps": params.decay_steps, "decay_type": "linear"}
-    bf16 = uses_bf16(params.precision)
     return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=params.batch_size,
@@ -213,9 +212,7 @@ def _arguments(params: PretrainParams, checkpoints: Path, resumed: Path | None) 
         warmup_steps=params.warmup_steps,
         lr_scheduler_type=_SCHEDULES[params.schedule],
         lr_scheduler_kwargs=decay if params.schedule == "trapezoid" else {},
-        bf16=bf16,
-        # Otherwise the Trainer takes bf16 for a matter of GPUs.
-        use_cpu=bf16 and not torch.cuda.is_available(),
+        **precision_settings(params.precision),
         optim="adamw_torch_fused",
         seed=params.seed,
         eval_strategy="steps",

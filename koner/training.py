@@ -64,6 +64,13 @@ def uses_bf16(precision: str) -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
+def precision_settings(precision: str) -> dict[str, bool]:
+    """What the Trainer has to be told to train in a precision."""
+    bf16 = uses_bf16(precision)
+    # Otherwise the Trainer takes bf16 for a matter of GPUs.
+    return {"bf16": bf16, "use_cpu": bf16 and not torch.cuda.is_available()}
+
+
 def build_model(base: Path, dropout: float, labels: Sequence[str] = TAGS) -> PreTrainedModel:
     """Puts a linear head over the labels on a base model; raises `KonerError` where it can't take one."""
     try:
@@ -162,7 +169,6 @@ def train(
     # The head's weights are drawn here.
     torch.manual_seed(params.seed)
     model = _new_model(params, base)
-    bf16, cuda = uses_bf16(params.precision), torch.cuda.is_available()
     arguments = TrainingArguments(
         output_dir=str(own_checkpoints),
         per_device_train_batch_size=params.batch_size // world(),
@@ -171,9 +177,6 @@ def train(
         learning_rate=params.lr,
         weight_decay=params.weight_decay,
         warmup_steps=params.warmup_share,
-        bf16=bf16,
-        # Otherwise the Trainer takes bf16 for a matter of GPUs, and so does accelerate several processes.
-        use_cpu=not cuda and (bf16 or world() > 1),
         seed=params.seed,
         full_determinism=True,
         eval_strategy="epoch",
@@ -184,8 +187,8 @@ def train(
         metric_for_best_model="f1",
         greater_is_better=True,
         report_to="none",
-        dataloader_pin_memory=cuda,
-        **_shared_settings(params, model),
+        dataloader_pin_memory=torch.cuda.is_available(),
+        **precision_settings(params.precision) | _shared_settings(params, model),
     )
     if params.batching == "packed":
         assert_packs(model, PackingCollator(model))
@@ -250,6 +253,7 @@ def _shared_settings(params: Params, model: PreTrainedModel) -> dict[str, Any]:
         return {}
     # The losses are divided by all processes' tokens in `compute_loss`; buffers are constants.
     settings: dict[str, Any] = {
+        "use_cpu": not torch.cuda.is_available(),
         "average_tokens_across_devices": False,
         "ddp_broadcast_buffers": False,
     }

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Sequence, Split
 
 
@@ -14,9 +14,9 @@ def spelt_characters(tokenizer: Tokenizer) -> set[str]:
 
     They have pieces of their own both for a word's start and its inside, or are part of longer ones.
     """
-    state = json.loads(tokenizer.to_str())
-    prefix = state["model"]["continuing_subword_prefix"]
-    pieces = set(state["model"]["vocab"]) - {token["content"] for token in state["added_tokens"]}
+    prefix = tokenizer.model.continuing_subword_prefix
+    added = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    pieces = set(tokenizer.get_vocab(with_added_tokens=False)) - added
     longer = (piece.removeprefix(prefix) for piece in pieces)
     spelt = {character for piece in longer if len(piece) > 1 for character in piece}
     return spelt | {piece for piece in pieces if len(piece) == 1 and f"{prefix}{piece}" in pieces}
@@ -26,10 +26,10 @@ def isolating_unspelt(tokenizer: Tokenizer) -> Tokenizer:
     """A WordPiece tokenizer that takes each character it can't spell for a word of its own.
 
     WordPiece gives a whole word as its unknown token where any character in it matches no piece: of `앳킨슨은` a
-    model would see nothing, and no entity could end inside. Ids and pieces stay, so that a pretrained
-    model fits. Tokenizers of other kinds come back as they are.
+    model would see nothing, and no entity could end inside. Ids and pieces stay, so that a pretrained model fits.
+    Tokenizers of other kinds come back as they are.
     """
-    if json.loads(tokenizer.to_str())["model"]["type"] != "WordPiece":
+    if not isinstance(tokenizer.model, WordPiece):
         return tokenizer
     spelt = "".join(re.escape(character) for character in sorted(spelt_characters(tokenizer)))
     copy = Tokenizer.from_str(tokenizer.to_str())
