@@ -118,7 +118,7 @@ def test_spans_are_sound_with_any_tokenizer_where_entities_are_everywhere(make):
     random = Tagger(RandomRuntime(tokenizer.get_vocab_size()), tokenizer, TAGS, max_length=12)
     found = 0
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=400, deadline=None)
     @given(TEXTS)
     def check_text(text):
         nonlocal found
@@ -127,7 +127,8 @@ def test_spans_are_sound_with_any_tokenizer_where_entities_are_everywhere(make):
         found += len(entities)
 
     check_text()
-    assert found > 300
+    # Two an example; of fewer examples chance decides whether there are.
+    assert found > 800
 
 
 def assert_sound(entities, text):
