@@ -8,6 +8,10 @@ sentences a second by the clock and by the seconds that all processes of a way t
 a core gives whatever else the machine does; and by these hours for a billion sentences on 32 and 1,000 such cores.
 
 The pipeline is slow: `--loop-sentences` says how many of the sentences it gets; its rate doesn't hang on how many.
+
+What has to be done once for all workers is told for itself: what the command that hands blocks out was on a core (with
+little `--sentences`, and `--block-rows` once small and once large, the difference is that of the blocks), and how fast
+it goes over the lines beforehand to find where blocks begin.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -29,6 +33,8 @@ from typing import Any
 import psutil
 
 from benchmarks.reporting import machine, table
+from koner.bulk.files import CorpusFile
+from koner.bulk.line_rows import survey
 from koner.errors import KonerError, told_plainly
 from koner.sources import SAMPLE, read_checked, read_source
 
@@ -43,10 +49,11 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THR
 
 @dataclass(frozen=True)
 class Spent:
-    """Seconds by the clock, and seconds on cores of all processes together."""
+    """Seconds by the clock, and seconds on cores: of all processes together, and of the command's own alone."""
 
     seconds: float
     on_cores: float
+    of_command: float
 
 
 @dataclass(frozen=True)
@@ -111,19 +118,26 @@ def one_process(path: Path, model: Path, sentences: int) -> Run:
     return Run(sentences, _since(begin), starting)
 
 
-def engine(name: str) -> Callable[[Path, Path, int], Run]:
+def engine(name: str, path: Path, model: Path, sentences: int, block_rows: int) -> Run:
     """`koner tag --engine`, with two workers."""
+    with TemporaryDirectory() as folder:
+        few = Path(folder) / "few.jsonl"
+        with path.open(encoding="utf-8") as file:
+            few.write_text("".join(islice(file, 2)), encoding="utf-8")
+        starting = _timed(name, few, Path(folder) / "few", model, 1)
+        # Four blocks at least, so that both workers have the same to do.
+        whole = _timed(name, path, Path(folder) / "all", model, min(block_rows, -(-sentences // 4)))
+    return Run(sentences, whole, starting)
 
-    def run(path: Path, model: Path, sentences: int) -> Run:
-        with TemporaryDirectory() as folder:
-            few = Path(folder) / "few.jsonl"
-            with path.open(encoding="utf-8") as file:
-                few.write_text("".join(islice(file, 2)), encoding="utf-8")
-            starting = _timed(name, few, Path(folder) / "few", model, 1)
-            whole = _timed(name, path, Path(folder) / "all", model, min(BLOCK_ROWS, -(-sentences // 4)))
-        return Run(sentences, whole, starting)
 
-    return run
+def counting_rate(path: Path) -> float:
+    """Bytes a second of a core that the command goes over to find where blocks of lines begin: the best of five."""
+    taken = []
+    for _ in range(5):
+        begin = _now()
+        list(survey([CorpusFile(str(path), "")], BLOCK_ROWS))
+        taken.append(_since(begin).on_cores)
+    return path.stat().st_size / min(taken)
 
 
 def _timed(name: str, path: Path, output: Path, model: Path, block_rows: int) -> Spent:
@@ -142,7 +156,7 @@ def _timed(name: str, path: Path, output: Path, model: Path, block_rows: int) ->
         if process.returncode:
             told.seek(0)
             raise KonerError(told.read().decode().strip().splitlines()[-1].removeprefix("koner: "))
-    return Spent(time.perf_counter() - begin, sum(seen.values()))
+    return Spent(time.perf_counter() - begin, sum(seen.values()), seen[process])
 
 
 def _look(process: psutil.Process, seen: dict[psutil.Process, float]) -> None:
@@ -155,26 +169,34 @@ def _look(process: psutil.Process, seen: dict[psutil.Process, float]) -> None:
 
 
 def _now() -> Spent:
-    return Spent(time.perf_counter(), time.process_time())
+    on_cores = time.process_time()
+    return Spent(time.perf_counter(), on_cores, on_cores)
 
 
 def _since(begin: Spent) -> Spent:
     now = _now()
-    return Spent(now.seconds - begin.seconds, now.on_cores - begin.on_cores)
+    on_cores = now.on_cores - begin.on_cores
+    return Spent(now.seconds - begin.seconds, on_cores, on_cores)
 
 
-WAYS: dict[str, Callable[[Path, Path, int], Run]] = {
-    "loop": loop,
-    "one process": one_process,
-    "local": engine("local"),
-    "ray": engine("ray"),
-}
+WAYS = ("loop", "one process", "local", "ray")
+
+
+def tag(way: str, path: Path, arguments: argparse.Namespace) -> Run:
+    """Tags the corpus by one of the ways."""
+    model, sentences = arguments.model.resolve(), arguments.sentences
+    if way == "loop":
+        return loop(path, model, min(arguments.loop_sentences or sentences, sentences))
+    if way == "one process":
+        return one_process(path, model, sentences)
+    return engine(way, path, model, sentences, arguments.block_rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sentences", type=int, default=200_000, help="how many, %(default)s")
     parser.add_argument("--loop-sentences", type=int, help="how many the plain loop gets; else all")
+    parser.add_argument("--block-rows", type=int, default=BLOCK_ROWS, help="of the engines' blocks, %(default)s")
     parser.add_argument("--model", type=Path, default=ROOT / "models/ner")
     parser.add_argument("--ways", nargs="+", choices=WAYS, metavar="WAY", default=list(WAYS), help=", ".join(WAYS))
     arguments = parser.parse_args()
@@ -182,21 +204,24 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.jsonl"
         write_corpus(path, arguments.sentences)
-        size = path.stat().st_size
+        each = path.stat().st_size / arguments.sentences
         for way in arguments.ways:
-            fewer = arguments.loop_sentences if way == "loop" else None
-            runs[way] = WAYS[way](path, arguments.model.resolve(), min(fewer or BILLION, arguments.sentences))
+            runs[way] = tag(way, path, arguments)
             print(f"{way}: {runs[way]}", flush=True)
-    print(f"\n{machine()}; {arguments.sentences} sentences, {size / arguments.sentences:.0f} bytes each\n")
+        counted = counting_rate(path)
+    print(f"\n{machine()}; {arguments.sentences} sentences, {each:.0f} bytes each")
+    print(f"lines are counted at {counted / 10**9:.1f} GB per second of a core\n")
     hours = [f"hours for {BILLION:,} on {count:,} cores" for count in CORES]
-    print(table(["way", "sentences", "start, s", "sentences/s", "per second of a core", *hours], _rows(runs)))
+    head = ["way", "sentences", "start, s", "sentences/s", "per second of a core", "the command's own, s"]
+    print(table([*head, *hours], _rows(runs)))
 
 
 def _rows(runs: dict[str, Run]) -> Iterator[list[object]]:
     for way, run in runs.items():
         rate = run.rate_of_a_core
         hours = [f"{BILLION / rate / count / 3600:.1f}" for count in CORES]
-        yield [way, run.sentences, f"{run.starting.seconds:.1f}", f"{run.rate:.1f}", f"{rate:.1f}", *hours]
+        start, own = run.starting.seconds, run.whole.of_command
+        yield [way, run.sentences, f"{start:.1f}", f"{run.rate:.1f}", f"{rate:.1f}", f"{own:.2f}", *hours]
 
 
 if __name__ == "__main__":
