@@ -35,11 +35,12 @@ class CountingBatcher(Batcher):
     def __init__(self, tagger: Tagger, settings: Settings) -> None:
         super().__init__(
             tagger,
-            settings.queue_tokens,
-            settings.batch_tokens,
-            settings.wait_ms / 1000,
-            self._observe_batch,
-            settings.queue_requests,
+            max_queued_tokens=settings.queue_tokens,
+            batch_tokens=settings.batch_tokens,
+            padding=settings.batch_padding,
+            wait=settings.wait_ms / 1000,
+            on_batch=self._observe_batch,
+            max_callers=settings.queue_requests,
         )
 
     def _observe_batch(self, windows: int, tokens: int, seconds: float) -> None:

@@ -96,6 +96,14 @@ class Settings(BaseSettings):
         title="tokens that the model takes at once, padding included",
         description="a whole number from 1 to 10000000",
     )
+    batch_padding: float = Field(
+        # On a CPU a padded token costs what any token costs, and a batch more is cheap.
+        default=0.1,
+        ge=0,
+        le=0.9,
+        title="share of these tokens that may be padding; on a GPU more of it pays",
+        description="a number from 0 to 0.9",
+    )
     wait_ms: float = Field(
         default=2.0,
         ge=0,

@@ -65,6 +65,7 @@ def prepare_served(folder: Path, model: Path, sentences: Material, arguments: ar
     """
     if (folder / model).is_dir():
         return
+    folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as scratch:
         trained = Path(scratch) / "trained"
         write_model(trained, arguments.config, arguments.layers, sentences.train)

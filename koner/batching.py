@@ -41,17 +41,17 @@ class _Waiting:
     place: int
 
 
-def fill_batch(lengths: Sequence[int], batch_tokens: int) -> list[int]:
+def fill_batch(lengths: Sequence[int], batch_tokens: int, padding: float) -> list[int]:
     """Picks the next batch from waiting windows, given their lengths in tokens, oldest first; gives their indices.
 
     The oldest is always in it, so that none waits forever. With it go those nearest to it in length, as long as the
-    padded batch holds at most `batch_tokens` tokens and no more than half of it is padding.
+    padded batch holds at most `batch_tokens` tokens and no more than the share `padding` of it is padding.
     """
     batch: list[int] = []
     longest = tokens = 0
     for i in sorted(range(len(lengths)), key=lambda i: abs(lengths[i] - lengths[0])):
         padded = max(longest, lengths[i]) * (len(batch) + 1)
-        if not batch or padded <= min(batch_tokens, 2 * (tokens + lengths[i])):
+        if not batch or (padded <= batch_tokens and padded - (tokens + lengths[i]) <= padding * padded):
             batch.append(i)
             longest = max(longest, lengths[i])
             tokens += lengths[i]
@@ -62,10 +62,10 @@ class Batcher:
     """Tags texts for many threads at once; one background thread of its own runs the model, batch by batch.
 
     At most `max_queued_tokens` tokens (windows' lengths, unpadded) wait, and at most `max_callers` callers; a padded
-    batch holds at most `batch_tokens`, save that of a single longer window. While a batch runs, arrivals queue up for
-    the next. After a batch the thread waits, at most `wait` seconds, until as many callers are there as there were at
-    its end: answered callers tend to ask again at once, and without them the next batch would run half empty. A single
-    caller never waits for that.
+    batch holds at most `batch_tokens`, save that of a single longer window, and at most the share `padding` of it is
+    padding. While a batch runs, arrivals queue up for the next. After a batch the thread waits, at most `wait` seconds,
+    until as many callers are there as there were at its end: answered callers tend to ask again at once, and without
+    them the next batch would run half empty. A single caller never waits for that.
 
     `on_batch(windows, tokens, seconds)` is called in the background thread after each batch that ran, before its
     callers have their answers; tokens are unpadded.
@@ -74,8 +74,10 @@ class Batcher:
     def __init__(
         self,
         tagger: Tagger,
+        *,
         max_queued_tokens: int,
         batch_tokens: int,
+        padding: float,
         wait: float,
         on_batch: Callable[[int, int, float], None] | None = None,
         max_callers: int = 1024,
@@ -84,6 +86,7 @@ class Batcher:
         self._max_callers = max_callers
         self._max_queued_tokens = max_queued_tokens
         self._batch_tokens = batch_tokens
+        self._padding = padding
         self._wait = wait
         self._on_batch = on_batch
         # Guards all below; only the background thread waits for it.
@@ -172,7 +175,8 @@ class Batcher:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             self._changed.wait_for(self._worth_running, self._last_end + self._wait - time.monotonic())
-            chosen = set(fill_batch([len(waiting.window) for waiting in self._waiting], self._batch_tokens))
+            lengths = [len(waiting.window) for waiting in self._waiting]
+            chosen = set(fill_batch(lengths, self._batch_tokens, self._padding))
             batch = [waiting for i, waiting in enumerate(self._waiting) if i in chosen]
             self._keep([waiting for i, waiting in enumerate(self._waiting) if i not in chosen])
             return batch

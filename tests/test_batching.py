@@ -60,8 +60,9 @@ def start(tagger, callers):
     """Makes batchers; lets their callers go and closes them when the test ends, however it ends."""
     made = []
 
-    def make(max_queued_tokens=1000, batch_tokens=64, wait=0.0, on_batch=None, max_callers=1000):
-        made.append(Batcher(tagger, max_queued_tokens, batch_tokens, wait, on_batch, max_callers))
+    def make(**options):
+        options = {"max_queued_tokens": 1000, "batch_tokens": 64, "padding": 0.5, "wait": 0.0} | options
+        made.append(Batcher(tagger, **options))
         return made[-1]
 
     yield make
@@ -176,20 +177,20 @@ def test_windows_of_like_length_go_together_and_the_oldest_is_never_left(tagger,
 lengths = st.lists(st.integers(1, 600), min_size=1, max_size=60)
 
 
-@given(lengths, st.integers(1, 5000))
-@example([100, 10, 10, 10], 5000)
-def test_a_batch_keeps_to_its_budget_and_is_half_full(lengths, batch_tokens):
-    batch = fill_batch(lengths, batch_tokens)
+@given(lengths, st.integers(1, 5000), st.sampled_from([0, 0.1, 0.5, 0.9]))
+@example([100, 10, 10, 10], 5000, 0.5)
+def test_a_batch_keeps_to_its_budget_and_its_share_of_padding(lengths, batch_tokens, padding):
+    batch = fill_batch(lengths, batch_tokens, padding)
     assert batch[0] == 0
     assert len(set(batch)) == len(batch)
     padded = len(batch) * max(lengths[i] for i in batch)
     assert len(batch) == 1 or padded <= batch_tokens
-    assert padded <= 2 * sum(lengths[i] for i in batch)
+    assert padded - sum(lengths[i] for i in batch) <= padding * padded
 
 
 @given(st.integers(1, 600), st.integers(1, 60), st.integers(1, 5000))
 def test_windows_of_one_length_fill_the_batch_in_order(length, count, batch_tokens):
-    assert fill_batch([length] * count, batch_tokens) == list(range(min(count, max(1, batch_tokens // length))))
+    assert fill_batch([length] * count, batch_tokens, 0) == list(range(min(count, max(1, batch_tokens // length))))
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("out of memory"), SystemExit(1)])
@@ -281,13 +282,18 @@ def test_closing_waits_for_nobody(tagger, start, callers):
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.lists(st.text("가나다ab", max_size=40), max_size=4), min_size=1, max_size=40),
-    st.integers(1, 200),
-    st.integers(1, 100),
-    st.sampled_from([0.0, 0.001]),
+    st.fixed_dictionaries(
+        {
+            "max_queued_tokens": st.integers(1, 200),
+            "batch_tokens": st.integers(1, 100),
+            "padding": st.sampled_from([0, 0.1, 0.5]),
+            "wait": st.sampled_from([0.0, 0.001]),
+        }
+    ),
 )
-def test_many_callers_each_get_their_own_and_the_counts_add_up(requests, max_queued_tokens, batch_tokens, wait):
+def test_many_callers_each_get_their_own_and_the_counts_add_up(requests, options):
     tagger, reported = FakeTagger(), []
-    batcher = Batcher(tagger, max_queued_tokens, batch_tokens, wait, lambda *facts: reported.append(facts))
+    batcher = Batcher(tagger, **options, on_batch=lambda *facts: reported.append(facts))
 
     def ask(texts):
         while True:
@@ -301,5 +307,5 @@ def test_many_callers_each_get_their_own_and_the_counts_add_up(requests, max_que
     asked = [text[i : i + 8] for texts in requests for text in texts for i in range(0, len(text), 8)]
     assert sorted(window for batch in tagger.batches for window in batch) == sorted(asked)
     assert [facts[:2] for facts in reported] == [(len(batch), sum(map(len, batch))) for batch in tagger.batches]
-    assert all(len(b) == 1 or len(b) * max(map(len, b)) <= batch_tokens for b in tagger.batches)
+    assert all(len(b) == 1 or len(b) * max(map(len, b)) <= options["batch_tokens"] for b in tagger.batches)
     assert batcher.queued_tokens == 0
