@@ -53,10 +53,10 @@ def cluster() -> Iterator[Any]:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # Ray tells of dead workers on standard output, until it has ended.
     with redirect_stdout(sys.stderr):
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
+        yield ray
+        # Not after an error: shut down amid its work, Ray may end the process before the error is told. When the
+        # process ends it shuts itself down.
+        ray.shutdown()
 
 
 def run(
