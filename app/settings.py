@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         default=0.1,
         ge=0,
         le=0.9,
-        title="share of these tokens that may be padding; on a GPU more of it pays",
+        title="share of these tokens that may be padding",
         description="a number from 0 to 0.9",
     )
     wait_ms: float = Field(

@@ -33,7 +33,8 @@ _DEATHS = 3
 def cluster() -> Iterator[Any]:
     """Joins the cluster of RAY_ADDRESS, or the one this machine is a node of, or starts one on this machine alone.
 
-    Raises `KonerError` where Ray isn't installed or doesn't answer.
+    It is left at the end, but after an error only when the process ends. Raises `KonerError` where Ray isn't installed
+    or doesn't answer.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What Ray warns of at every start, and users can do nothing about.
