@@ -1,4 +1,4 @@
-"""`python -m app` starts the service: gunicorn, with the configuration beside this file."""
+"""The command `python -m app`: start gunicorn with the configuration beside this file."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from pathlib import Path
 CONFIGURATION = Path(__file__).with_name("gunicorn.conf.py")
 
 if __name__ == "__main__":
-    # The process becomes gunicorn, so that signals meet it directly.
+    # gunicorn replaces this process, so that it receives signals directly.
     os.execv(sys.executable, [sys.executable, "-m", "gunicorn", "--config", str(CONFIGURATION)])  # noqa: S606

@@ -1,86 +1,144 @@
-"""`POST /infer`: text in, its entities out."""
+"""`POST /infer`: the entities of one text or of several texts."""
 
 from __future__ import annotations
 
 import json
+import re
+from contextlib import suppress
 from typing import Any
 
 import jiter
-from flask import Request, Response, current_app
+from flask import Request, Response, abort, current_app
 from flask_openapi3 import APIBlueprint, Tag
 from flask_openapi3.types import ResponseDict
+from pydantic import BaseModel
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.problems import Problem, documented
-from app.schemas import InferRequest, InferResponse
-from app.serving import Serving
-from koner.answers import answer
-from koner.batching import BatcherClosed, QueueFull
+from app import access_log, metrics
+from app.clients import watch_client
+from app.problems import MAX_ECHO, Problem, error_responses
+from app.schemas import FieldError, InferRequest
+from app.serving import current_serving
+from koner.inference.answers import build_answers, serialize_answers
+from koner.inference.batching import BatcherClosedError, CallerGoneError, QueueFullError, TooManyTokensError
+from koner.inference.tagger import TaggedText
 
 _DESCRIPTION = (
-    "The answer's `input` is the text exactly as sent, and `word` its part from `start` up to `end`. Entities stand in "
-    "order and don't overlap. Any character may be in a text, control characters too."
+    "In the response, `input` is the text exactly as sent, and `word` is its part from `start` to `end`. Entities are "
+    "in order and do not overlap. A text may contain any character, including control characters."
 )
 _RETRY_SECONDS = 1
+# Nobody reads the response. The status, which nginx uses too, is for the log and the metrics.
+_CLIENT_GONE = 499
+# Without hyphens and underscores. RFC 8259 gives the charset no meaning, but a body with another one is probably not in
+# UTF-8.
+_UTF_8_NAMES = frozenset({"utf8", "ascii", "usascii"})
 
 
 class StrictRequest(Request):
-    """A request of which `get_json` takes a JSON object in UTF-8 only, and raises `Problem` for anything else."""
+    """A request whose `get_json` accepts only a JSON object in UTF-8, and raises `Problem` for anything else."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> dict[str, Any]:
-        """Reads the body as RFC 8259 and I-JSON have it: no NaN, lone surrogates or repeated keys.
+        """Return the body, parsed by the rules of RFC 8259 and I-JSON: no NaN, lone surrogates or repeated keys.
 
-        Not `silent` even if asked: flask-openapi3 does ask, and would take a fault for an empty body.
+        The arguments are ignored. flask-openapi3 sets `silent`, by which Flask would treat an invalid body as empty.
+
+        Raises:
+            Problem: If the body is not a JSON object or has another type, encoding or compression.
+            RequestEntityTooLarge: If the body is longer than the maximum.
         """
-        if self.mimetype != "application/json" or self.mimetype_params.get("charset", "utf-8").lower() != "utf-8":
-            headers = {"Accept": "application/json"}
-            raise Problem(415, "The body must be of Content-Type application/json, in UTF-8.", headers=headers)
+        headers = {"Accept": "application/json"}
+        if self.mimetype != "application/json":
+            raise Problem(415, "The Content-Type of the body must be application/json.", headers=headers)
+        charset = self.mimetype_params.get("charset", "utf-8")
+        if re.sub("[-_]", "", charset.lower()) not in _UTF_8_NAMES:
+            detail = f"The body must be in UTF-8, but its Content-Type has the charset {charset:.{MAX_ECHO}}."
+            raise Problem(415, detail, headers=headers)
         if self.headers.get("Content-Encoding", "identity").lower() != "identity":
             raise Problem(415, "The body must not be compressed.", headers={"Accept-Encoding": "identity"})
         body = self.get_data()
-        # Where the length wasn't told beforehand, werkzeug cuts the body at its limit without a word.
+        # Without a Content-Length, werkzeug silently truncates the body at its limit.
         if len(body) == self.max_content_length:
             raise RequestEntityTooLarge
         try:
-            found = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
+            value = jiter.from_json(body, allow_inf_nan=False, catch_duplicate_keys=True)
         except ValueError as error:
-            # What a text cut within an emoji comes as.
+            if encoding := _recognize_encoding(body):
+                raise Problem(400, f"The body must be in UTF-8, but seems to be in {encoding}.") from None
+            # A client that cuts a text in the middle of an emoji sends half of a surrogate pair.
             hint = " (half of a surrogate pair?)" if "hex escape" in str(error) else ""
             raise Problem(400, f"The body is not valid JSON: {error!s:.200}{hint}.") from None
-        if not isinstance(found, dict):
+        if not isinstance(value, dict):
             raise Problem(422, 'The body must be a JSON object, such as {"text": "..."}.')
-        return found
+        return value
 
 
-def create_blueprint(request_type: type[InferRequest]) -> APIBlueprint:
-    """The route, for requests of a type with a service's limits."""
+def _recognize_encoding(body: bytes) -> str | None:
+    """Return the encoding of a body that is not JSON in UTF-8, or None if it cannot be recognized."""
+    # By a byte order mark, or by the zero bytes of the first characters.
+    encoding = json.detect_encoding(body)
+    if encoding == "utf-8-sig":
+        return "UTF-8 with a byte order mark, which JSON must not have"
+    if encoding != "utf-8":
+        return encoding.upper()
+    try:
+        body.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        with suppress(UnicodeDecodeError):
+            body.decode("cp949")
+            return "CP949 (EUC-KR)"
+    return None
+
+
+def create_blueprint(request_type: type[InferRequest], response_type: type[BaseModel], max_tokens: int) -> APIBlueprint:
+    """Return the route of `POST /infer`.
+
+    Args:
+        request_type: The type of requests, with the limits of the service.
+        response_type: The type of responses, with the types of the model.
+        max_tokens: The maximum number of tokens in a request, for the documentation.
+    """
     blueprint = APIBlueprint("infer", __name__, abp_tags=[Tag(name="inference")])
 
     def infer(body: InferRequest) -> Response:
         """Find the named entities of a text, or of each text of a list."""
         texts = [body.text] if isinstance(body.text, str) else body.text
-        serving: Serving = current_app.extensions["koner"]
-        try:
-            tagged = serving.batcher.tag(texts)
-        except QueueFull:
-            raise _busy("Too much text is waiting already; try again soon.") from None
-        except BatcherClosed:
-            raise _busy("The service is stopping; try again soon.") from None
-        answers = [
-            answer(text, found, offsets=body.offsets, min_score=body.min_score, labels=body.labels)
-            for text, found in zip(texts, tagged, strict=True)
-        ]
-        said = json.dumps(
-            answers[0] if isinstance(body.text, str) else answers, ensure_ascii=False, separators=(",", ":")
-        )
-        return current_app.response_class(said, mimetype="application/json")
+        entities = [tagged_text.entities for tagged_text in _tag(texts)]
+        answers = build_answers(texts, entities, offsets=body.offsets, min_score=body.min_score, labels=body.labels)
+        content = answers[0].model_dump_json() if isinstance(body.text, str) else serialize_answers(answers)
+        return current_app.response_class(content, mimetype="application/json")
 
-    # What is checked and documented is the type with the limits.
+    # flask-openapi3 reads the annotation, to validate bodies and to document them.
     infer.__annotations__["body"] = request_type
-    responses: ResponseDict = {200: InferResponse, **documented(400, 401, 413, 415, 422, 503)}
-    blueprint.post("/infer", operation_id="infer", description=_DESCRIPTION, responses=responses)(infer)
+    responses: ResponseDict = {200: response_type, **error_responses(400, 401, 408, 413, 415, 422, 503)}
+    description = f"{_DESCRIPTION} The texts of a request must have at most {max_tokens} tokens of the model."
+    blueprint.post("/infer", operation_id="infer", description=description, responses=responses)(infer)
     return blueprint
 
 
-def _busy(detail: str) -> Problem:
+def _tag(texts: list[str]) -> list[TaggedText]:
+    """Tag the texts of the current request, and record them in the metrics and the access log."""
+    try:
+        tagged_texts = current_serving().batcher.tag(texts, is_gone=watch_client())
+    except TooManyTokensError as error:
+        detail = (
+            f"text has too many tokens of the model: {error.tokens} in the first {error.texts} of {len(texts)} texts; "
+            f"a request must have at most {current_serving().settings.request_tokens}."
+        )
+        raise Problem(422, detail, [FieldError(pointer="#/text", detail=detail)]) from None
+    except CallerGoneError:
+        abort(current_app.response_class(status=_CLIENT_GONE))
+    except QueueFullError:
+        metrics.REJECTED_REQUESTS.inc()
+        raise _unavailable("Too many requests are waiting; try again soon.") from None
+    except BatcherClosedError:
+        raise _unavailable("The service is shutting down; try again soon.") from None
+    labels = [entity.label for tagged_text in tagged_texts for entity in tagged_text.entities]
+    for label in labels:
+        metrics.ENTITIES.labels(label).inc()
+    access_log.record_texts(texts, len(labels))
+    return tagged_texts
+
+
+def _unavailable(detail: str) -> Problem:
     return Problem(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})

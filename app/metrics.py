@@ -1,7 +1,7 @@
-"""What Prometheus gets to read of the service, over all of gunicorn's workers.
+"""The metrics of the service for Prometheus, summed over gunicorn's workers.
 
-Under gunicorn, PROMETHEUS_MULTIPROC_DIR names the folder that the workers share, and must be set before
-prometheus_client is imported; without it the figures are those of this process.
+Under gunicorn, PROMETHEUS_MULTIPROC_DIR names the folder that the workers share. It must be set before
+prometheus_client is imported. Without it, the metrics are those of this process.
 """
 
 from __future__ import annotations
@@ -13,66 +13,85 @@ from flask import Flask, Response, g, request, request_started
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from koner.locking import LockedModel
+from app import metrics_files
+from koner.release.locking import ModelFolder
+
+metrics_files.install()
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-_TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
+_SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_WINDOWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_TOKENS_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 REQUESTS = Counter("koner_requests", "Requests answered.", ["method", "path", "status"])
-LATENCY = Histogram("koner_request_seconds", "Time from a request's headers to its answer.", ["path"], buckets=_SECONDS)
-BATCH_WINDOWS = Histogram("koner_batch_windows", "Windows that ran through the model together.", buckets=_WINDOWS)
-BATCH_TOKENS = Histogram("koner_batch_tokens", "Tokens, padding left out, that ran together.", buckets=_TOKENS)
-BATCH_SECONDS = Histogram("koner_batch_seconds", "Time that the model took for a batch.", buckets=_SECONDS)
-QUEUED = Gauge(
-    "koner_queue_tokens", "Tokens waiting for the model, as of each worker's last batch.", multiprocess_mode="livesum"
+LATENCY = Histogram(
+    "koner_request_seconds", "Time from a complete request to its response.", ["path"], buckets=_SECONDS_BUCKETS
 )
-ENTITIES = Counter("koner_entities", "Entities found.", ["type"])
-REJECTED = Counter("koner_rejected", "Requests refused with 503 because the queue was full.")
+BATCH_WINDOWS = Histogram("koner_batch_windows", "Windows in a batch.", buckets=_WINDOWS_BUCKETS)
+BATCH_TOKENS = Histogram("koner_batch_tokens", "Tokens in a batch, without padding.", buckets=_TOKENS_BUCKETS)
+BATCH_SECONDS = Histogram("koner_batch_seconds", "Time of the model for a batch.", buckets=_SECONDS_BUCKETS)
+QUEUED_TOKENS = Gauge(
+    "koner_queue_tokens",
+    "Tokens that wait for the model, at the time of each worker's last batch.",
+    multiprocess_mode="livesum",
+)
+ENTITIES = Counter("koner_entities", "Entities found, by type.", ["type"])
+REJECTED_REQUESTS = Counter("koner_rejected", "Requests rejected with 503 because the queue was full.")
 MODEL = Gauge(
     "koner_model_info", "1 for each model in service, by hash.", ["hash", "locked"], multiprocess_mode="livemax"
+)
+RELOAD_REFUSED = Gauge(
+    "koner_reload_refused",
+    "1 if the last reload failed, so that the model from before is in service.",
+    multiprocess_mode="livemax",
 )
 
 
 def init_app(app: Flask) -> None:
-    """Counts and times every request of an app."""
-    request_started.connect(_start, app)
-    app.after_request(_observe)
+    """Count and time every request of an application."""
+    request_started.connect(_start_timer, app)
+    app.after_request(_observe_request)
 
 
-def elapsed() -> float:
-    """Seconds since the request came."""
-    return time.perf_counter() - float(g.started)
+def request_seconds() -> float:
+    """Return the seconds since the current request arrived."""
+    return time.perf_counter() - float(g.start_time)
 
 
-def _start(_: Flask, **__: object) -> None:
-    g.started = time.perf_counter()
+def _start_timer(_: Flask, **__: object) -> None:
+    g.start_time = time.perf_counter()
 
 
-def _observe(response: Response) -> Response:
-    # Never what a client can make up: each new label value is kept for good.
+def _observe_request(response: Response) -> Response:
+    # Label values must not come from clients, because Prometheus keeps every new value for ever.
     path = request.url_rule.rule if request.url_rule else "none"
     method = request.method if request.method in _METHODS else "other"
     REQUESTS.labels(method, path, response.status_code).inc()
-    LATENCY.labels(path).observe(elapsed())
+    LATENCY.labels(path).observe(request_seconds())
     return response
 
 
 def observe_batch(windows: int, tokens: int, seconds: float) -> None:
-    """Takes down a batch that ran."""
+    """Record a batch that has run.
+
+    Args:
+        windows: The number of windows in the batch.
+        tokens: The number of tokens in the batch, without padding.
+        seconds: The time of the model.
+    """
     BATCH_WINDOWS.observe(windows)
     BATCH_TOKENS.observe(tokens)
     BATCH_SECONDS.observe(seconds)
 
 
-def show_model(model: LockedModel) -> None:
-    """Names the model that this process serves."""
-    MODEL.labels(model.hash, str(model.locked).lower()).set(1)
+def show_model(model: ModelFolder, is_reload_refused: bool = False) -> None:
+    """Record the model that this process serves, and whether the model that was to replace it was refused."""
+    MODEL.labels(model.hash, str(model.is_locked).lower()).set(1)
+    RELOAD_REFUSED.set(is_reload_refused)
 
 
-def exposition() -> bytes:
-    """All of it in Prometheus' text format."""
+def render() -> bytes:
+    """Return all metrics in the text format of Prometheus."""
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()

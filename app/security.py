@@ -1,121 +1,89 @@
-"""Who may call the service, from which web pages, and what browsers may do with its answers."""
+"""Bearer tokens, cross-origin requests (CORS), and the security headers of responses."""
 
 from __future__ import annotations
 
 import hmac
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-from flask import Flask, Response, current_app, request
-from pydantic import TypeAdapter
+from flask import Flask, Response, request
 
 from app.problems import Problem
-from app.settings import Settings, Token
-from koner.errors import KonerError
+from app.serving import current_serving
+from app.settings import Settings
 
-if TYPE_CHECKING:
-    from app.serving import Serving
+# These paths require a token if tokens are set. The page, the documentation and the health checks never do.
+PROTECTED_PATHS = frozenset({"/infer", "/version", "/metrics"})
 
-# What takes a token where tokens are set: texts, and what tells of them. The page and the health checks stay open.
-GUARDED = frozenset({"/infer", "/version", "/metrics"})
-
-_TOKENS = TypeAdapter(list[Token])
-_PREFLIGHT = {
+_PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Request-Id",
     "Access-Control-Max-Age": "600",
 }
-_EXPOSED = "Retry-After, X-Koner-Model, X-Request-Id"
+_EXPOSED_HEADERS = "Retry-After, X-Koner-Model, X-Request-Id"
 
-_HEADERS = {
+_SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-_POLICY = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-# Swagger UI starts from a script in its page, and brings styles in elements and images in its style sheet.
-_DOCS = frozenset({"/docs", "/swagger"})
-_DOCS_POLICY = (
-    _POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
+# Swagger UI needs an inline script, inline styles, and images in data URLs.
+_DOCS_PATHS = frozenset({"/docs", "/swagger"})
+_DOCS_CONTENT_SECURITY_POLICY = (
+    _CONTENT_SECURITY_POLICY.replace("script-src 'self'", "script-src 'self' 'unsafe-inline'")
     .replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
     .replace("img-src 'self'", "img-src 'self' data:")
 )
 
 
 def init_app(app: Flask) -> None:
-    """Guards an app's requests, and adds the headers that every answer has."""
-    app.before_request(_guard)
-    app.after_request(_harden)
+    """Check the tokens of an application's requests, and add headers to all its responses."""
+    app.before_request(_check_access)
+    app.after_request(_add_headers)
 
 
-def read_tokens(settings: Settings) -> Settings:
-    """Gives the settings with the tokens of the tokens file among `tokens`.
-
-    Raises `KonerError` where there is no such file, a line of it is no token, or it holds none.
-    """
-    path = settings.tokens_file
-    if path is None:
-        return settings
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        tokens = _TOKENS.validate_python([line.strip() for line in lines if line.strip()])
-    except OSError as error:
-        raise KonerError(f"KONER_TOKENS_FILE: {path} can't be read: {error.strerror}") from None
-    except ValueError:
-        raise KonerError(
-            f"KONER_TOKENS_FILE: {path} must hold a token a line, of ASCII letters, digits and -._~+/"
-        ) from None
-    if not tokens:
-        # Whoever names a file doesn't mean to let everybody in.
-        raise KonerError(f"KONER_TOKENS_FILE: {path} holds no token")
-    return settings.model_copy(update={"tokens": (*settings.tokens, *tokens)})
-
-
-def _guard() -> Response | None:
-    settings = _settings()
+def _check_access() -> Response | None:
+    settings = current_serving().settings
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and _allowed_origin(settings):
-        # A browser asks this on its own, and without the page's token.
-        return Response(status=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT)
-    if settings.tokens and request.url_rule and request.url_rule.rule in GUARDED:
-        _demand_token(settings.tokens)
+        # A browser sends this preflight request by itself, without the token of the page.
+        return Response(status=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT_HEADERS)
+    if settings.tokens and request.url_rule and request.url_rule.rule in PROTECTED_PATHS:
+        _require_token(settings.tokens)
     return None
 
 
-def _demand_token(tokens: tuple[str, ...]) -> None:
-    given = request.authorization
+def _require_token(tokens: tuple[str, ...]) -> None:
+    authorization = request.authorization
     challenge = 'Bearer realm="koner"'
-    if given is None or given.type != "bearer" or not given.token:
-        raise Problem(401, "This needs a bearer token.", headers={"WWW-Authenticate": challenge})
-    # All of them, each in constant time, so that the time taken tells nothing.
-    matches = [hmac.compare_digest(given.token.encode(), token.encode()) for token in tokens]
+    if authorization is None or authorization.type != "bearer" or not authorization.token:
+        raise Problem(401, "This path requires a bearer token.", headers={"WWW-Authenticate": challenge})
+    # Compare with all tokens, each in constant time, so that the time taken reveals nothing about them.
+    matches = [hmac.compare_digest(authorization.token.encode(), token.encode()) for token in tokens]
     if not any(matches):
         challenge += ', error="invalid_token"'
-        raise Problem(401, "The bearer token is unknown.", headers={"WWW-Authenticate": challenge})
+        raise Problem(401, "The bearer token is not valid.", headers={"WWW-Authenticate": challenge})
 
 
-def _harden(response: Response) -> Response:
-    response.headers.update(_HEADERS)
+def _add_headers(response: Response) -> Response:
+    response.headers.update(_SECURITY_HEADERS)
     if response.mimetype == "text/html":
-        response.headers["Content-Security-Policy"] = _DOCS_POLICY if request.path in _DOCS else _POLICY
-    settings = _settings()
+        is_docs = request.path in _DOCS_PATHS
+        policy = _DOCS_CONTENT_SECURITY_POLICY if is_docs else _CONTENT_SECURITY_POLICY
+        response.headers["Content-Security-Policy"] = policy
+    settings = current_serving().settings
     if settings.cors_origins:
         response.vary.add("Origin")
         if origin := _allowed_origin(settings):
             response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED_HEADERS
     return response
 
 
 def _allowed_origin(settings: Settings) -> str | None:
-    """What to allow the page that asks, None for nothing."""
+    """Return the value of `Access-Control-Allow-Origin` for the current request; None if its origin is not allowed."""
     if "*" in settings.cors_origins:
         return "*"
     return request.origin if request.origin in settings.cors_origins else None
-
-
-def _settings() -> Settings:
-    serving: Serving = current_app.extensions["koner"]
-    return serving.settings

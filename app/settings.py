@@ -1,25 +1,31 @@
-"""The service's settings: read from the environment, checked, and listed for the README."""
+"""The settings of the service, read from environment variables. `python -m app.settings` prints their table."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from koner.errors import KonerError
+from koner.hardware import usable_cores
+from koner.validation import allowed_values
 
-# As RFC 6750 writes them.
+# The syntax of RFC 6750.
 Token = Annotated[str, Field(pattern=r"^[A-Za-z0-9._~+/-]+=*$")]
+# Segments without characters that would need quoting in a URL.
+Prefix = Annotated[str, Field(pattern=r"^((/[A-Za-z0-9._~-]+)+)?$")]
 Origin = Annotated[str, Field(pattern=r"^(\*|https?://[^/\s,*]+)$")]
+
+_TOKENS = TypeAdapter(list[Token])
 
 
 class Settings(BaseSettings):
-    """The settings; `title` says what each is for, `description` what it may be, for messages.
+    """The settings. The `title` of a field is its meaning, its type, bounds and `description` are the allowed values.
 
-    A variable is a field's name in capitals after `KONER_`, but for the three that name their own: Kubernetes sets
-    KONER_PORT for a service of the name koner. An empty variable counts as unset.
+    The variable of a field is its name in capitals with the prefix `KONER_`. `HOST`, `PORT` and `WORKERS` have no
+    prefix, because Kubernetes sets KONER_PORT for a service named koner. An empty variable counts as unset.
     """
 
     model_config = SettingsConfigDict(env_prefix="KONER_", env_ignore_empty=True, extra="forbid", frozen=True)
@@ -32,150 +38,220 @@ class Settings(BaseSettings):
         validation_alias="PORT",
         ge=0,
         le=65535,
-        title="port to listen on; 0 for any free one",
-        description="a whole number from 0 to 65535",
+        title="port to listen on; 0 chooses a free port",
+    )
+    prefix: Prefix = Field(
+        default="",
+        title="path prefix under which a proxy publishes the service, whether or not it removes the prefix",
+        description="a path such as /ner, without a slash at its end",
     )
     workers: int = Field(
         default=1,
         validation_alias="WORKERS",
         ge=1,
         le=256,
-        title="processes, each with the model",
-        description="a whole number from 1 to 256",
+        title="number of worker processes",
     )
-    model: Path = Field(default=Path("models/ner"), title="folder of the model", description="a path")
-    lock: Path = Field(default=Path("dvc.lock"), title="file that pins the model", description="a path")
+    model: Path = Field(default=Path("models/ner"), title="model folder", description="a path")
+    lock: Path = Field(default=Path("dvc.lock"), title="lock file that pins the model", description="a path")
     revision: str | None = Field(
         default=None,
-        title="Git commit that `/version` tells; unset: the one that is checked out",
-        description="a name",
+        pattern=r"^[0-9a-f]{7,64}$",
+        title="Git commit that `/version` reports; by default the commit that is checked out, if it has the lock file",
+        description="a hash of 7 to 64 hexadecimal digits",
     )
-    allow_unlocked: bool = Field(
-        default=False, title="serve a model that the lock file doesn't pin, too", description="true or false"
-    )
+    allow_unlocked: bool = Field(default=False, title="also serve a model that the lock file does not pin")
     max_body: int = Field(
         default=1_048_576,
         ge=1024,
         le=1_000_000_000,
-        title="largest body, in bytes; a larger one gets 413",
-        description="a whole number from 1024 to 1000000000",
+        title="maximum size of a request body in bytes; a larger body gets 413",
+    )
+    head_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        title="maximum time for the head of a request to arrive, in seconds; a slower request gets 408",
+    )
+    body_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        title="maximum time for the body of a request to arrive, in seconds; a slower request gets 408",
+    )
+    send_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        le=3600,
+        title="maximum time for a client to take its response, in seconds",
+    )
+    connections: int = Field(
+        default=2048,
+        ge=1,
+        le=100_000,
+        title="maximum number of open connections of a worker; a further one replaces the one that has waited longest",
     )
     max_text: int = Field(
         default=10_000,
         ge=1,
         le=100_000_000,
-        title="longest text, in code points; a longer one gets 422",
-        description="a whole number from 1 to 100000000",
+        title="maximum length of a text in code points; a longer text gets 422",
     )
     max_texts: int = Field(
         default=64,
         ge=1,
         le=1_000_000,
-        title="texts in a request; more get 422",
-        description="a whole number from 1 to 1000000",
+        title="maximum number of texts in a request; more texts get 422",
+    )
+    request_tokens: int = Field(
+        # No ordinary text of 10,000 code points has more.
+        default=16_384,
+        ge=1,
+        le=1_000_000_000,
+        title="maximum number of tokens in the texts of a request, as the model counts them; more tokens get 422",
     )
     queue_requests: int = Field(
         default=128,
         ge=1,
         le=10_000,
-        title="requests that may wait for the model, in each process; more get 503",
-        description="a whole number from 1 to 10000",
+        title="maximum number of requests in the queue of a worker; further requests get 503",
     )
     queue_tokens: int = Field(
         default=16_384,
         ge=1,
         le=1_000_000_000,
-        title="tokens that may wait for the model; beyond them requests get 503",
-        description="a whole number from 1 to 1000000000",
+        title="maximum number of tokens that a worker has to run until a request is answered; further requests get 503",
     )
     batch_tokens: int = Field(
-        # More at once is slower, on the CPUs that were measured: it falls out of their caches.
+        # Larger batches were slower on the CPUs that were measured, because they do not fit into the caches.
         default=512,
         ge=1,
         le=10_000_000,
-        title="tokens that the model takes at once, padding included",
-        description="a whole number from 1 to 10000000",
+        title="maximum number of tokens in a batch, including padding",
+    )
+    turn_tokens: int = Field(
+        # Larger turns were hardly faster on the CPUs that were measured, and other requests would wait for longer.
+        default=64,
+        ge=1,
+        le=10_000_000,
+        title="maximum number of tokens of a request in a batch; the rest of a larger request waits for its next turn",
     )
     batch_padding: float = Field(
-        # On a CPU a padded token costs what any token costs, and a batch more is cheap.
+        # On a CPU a padding token costs as much as any other token, and a further batch costs little.
         default=0.1,
         ge=0,
         le=0.9,
-        title="share of these tokens that may be padding",
-        description="a number from 0 to 0.9",
+        title="maximum share of padding in a batch",
     )
     wait_ms: float = Field(
         default=2.0,
         ge=0,
         le=1000,
-        title="longest wait for company in a batch, in milliseconds",
-        description="a number from 0 to 1000",
+        title="maximum time that a batch waits for further requests, in milliseconds",
     )
     threads: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        title="threads of the model, in each process; unset: one for each core",
-        description="a whole number from 1 to 1024",
+        title="threads of the model in each worker; by default the cores are divided among the workers",
     )
     grace: int = Field(
         default=30,
         ge=0,
         le=3600,
-        title="time to finish running requests when stopped, in seconds",
-        description="a whole number from 0 to 3600",
+        title="time to finish running requests at shutdown, in seconds",
     )
     tokens: Annotated[tuple[Token, ...], NoDecode] = Field(
         default=(),
         repr=False,
-        title="bearer tokens, of which a request must bring one; unset: open to all",
-        description="tokens of ASCII letters, digits and -._~+/ with commas between",
+        title="bearer tokens, one of which a request must have; by default no token is required",
+        description="tokens of ASCII letters, digits and -._~+/, separated by commas",
     )
-    tokens_file: Path | None = Field(default=None, title="file of more such tokens, one a line", description="a path")
+    tokens_file: Path | None = Field(
+        default=None, title="file with more bearer tokens, one per line", description="a path"
+    )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
         default=(),
-        title="origins whose pages may call the service",
-        description="* or origins such as https://example.org, with commas between",
+        title="origins whose web pages may call the service",
+        description="* or origins such as https://example.org, separated by commas",
     )
-    log_text: bool = Field(default=False, title="log the texts of requests, too", description="true or false")
+    log_text: bool = Field(default=False, title="also log the texts of requests")
 
     @field_validator("tokens", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
+    @property
+    def threads_per_worker(self) -> int:
+        """The number of threads of the model in each worker."""
+        return self.threads or max(1, usable_cores() // self.workers)
+
 
 def load_settings() -> Settings:
-    """Reads the environment; raises `KonerError` that names the variable, its value and what is allowed."""
+    """Read the settings from the environment.
+
+    Raises:
+        KonerError: If a value is not valid. The message has the variable, its value and the allowed values.
+    """
     try:
         return Settings()
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        place = str(fault["loc"][0])
+        details = error.errors(include_url=False)[0]
+        location = str(details["loc"][0])
         name, field = next(
-            (name, field) for name, field in Settings.model_fields.items() if place in (name, field.validation_alias)
+            (name, field) for name, field in Settings.model_fields.items() if location in (name, field.validation_alias)
         )
-        # What is left out of the settings' repr is secret.
-        value = repr(fault["input"]) if field.repr else "a value that isn't shown"
-        raise KonerError(f"{variable(name)}: {value} is not allowed; it must be {field.description}") from None
+        # A field that is not part of the settings' repr is secret.
+        value = repr(details["input"]) if field.repr else "the value (not shown)"
+        raise KonerError(f"{variable_name(name)}: {value} is not allowed; it must be {allowed_values(field)}") from None
 
 
-def variable(name: str) -> str:
-    """The environment variable of a field."""
+def read_tokens_file(settings: Settings) -> Settings:
+    """Return the settings with the tokens of the tokens file added to `tokens`.
+
+    Raises:
+        KonerError: If the tokens file does not exist, has a line that is not a token, or has no token.
+    """
+    path = settings.tokens_file
+    if path is None:
+        return settings
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        tokens = _TOKENS.validate_python([line.strip() for line in lines if line.strip()])
+    except OSError as error:
+        raise KonerError(f"KONER_TOKENS_FILE: {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise KonerError(
+            f"KONER_TOKENS_FILE: {path} must have one token per line, of ASCII letters, digits and -._~+/"
+        ) from None
+    if not tokens:
+        # Without this error the service would require no token, although a file of tokens is set.
+        raise KonerError(f"KONER_TOKENS_FILE: {path} has no token")
+    return settings.model_copy(update={"tokens": (*settings.tokens, *tokens)})
+
+
+def variable_name(name: str) -> str:
+    """Return the environment variable of a field."""
     return str(Settings.model_fields[name].validation_alias or f"{Settings.model_config['env_prefix']}{name}").upper()
 
 
-def describe() -> list[tuple[str, str, str]]:
-    """The settings as rows: variable, default (empty where there is none), meaning with what is allowed."""
+def settings_table() -> list[tuple[str, str, str]]:
+    """Return the rows of the table of settings: variable, default ("" if there is none), and meaning."""
     rows = []
     for name, field in Settings.model_fields.items():
         default = field.default
-        written = "" if default in (None, ()) else str(default).lower() if isinstance(default, bool) else str(default)
-        rows.append((variable(name), written, f"{field.title} ({field.description})"))
+        if default in (None, ()):
+            default_text = ""
+        elif isinstance(default, bool):
+            default_text = str(default).lower()
+        else:
+            default_text = str(default)
+        rows.append((variable_name(name), default_text, f"{field.title} ({allowed_values(field)})"))
     return rows
 
 
 if __name__ == "__main__":
     print("| Variable | Default | Meaning |\n| --- | --- | --- |")
-    for row_variable, row_default, meaning in describe():
-        print(f"| `{row_variable}` | {row_default and f'`{row_default}`'} | {meaning} |")
+    for variable, default_value, meaning in settings_table():
+        print(f"| `{variable}` | {default_value and f'`{default_value}`'} | {meaning} |")

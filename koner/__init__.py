@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from koner.tagger import ScoredEntity, Tagger
+    from koner.inference.decoding import ScoredEntity
+    from koner.inference.tagger import Tagger
+    from koner.labels.bio import Entity
 
-__all__ = ["ScoredEntity", "Tagger"]
+__all__ = ["Entity", "ScoredEntity", "Tagger"]
+
+# The modules of the public names, imported on first use: most of the package does not need a tagger.
+_MODULES = {
+    "Entity": "koner.labels.bio",
+    "ScoredEntity": "koner.inference.decoding",
+    "Tagger": "koner.inference.tagger",
+}
 
 try:
     __version__ = version("koner")
-except PackageNotFoundError:  # run from a checkout that is not installed
+except PackageNotFoundError:  # a checkout that is not installed
     __version__ = "0"
 
 
 def __getattr__(name: str) -> Any:
-    # Most of the package does without a tagger, and what it imports.
-    if name in __all__:
-        from koner import tagger
-
-        return getattr(tagger, name)
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'koner' has no attribute '{name}'")

@@ -1,166 +1,199 @@
-"""The parameters of the pipeline: typed, checked, and read so that `3e-05` is a number."""
+"""The parameters of the pipeline, typed and validated, and the recipes that set all of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from koner import resources
 from koner.errors import KonerError
+from koner.labels.label_set import why_not_a_label
+from koner.validation import is_encoding, read_yaml, validate
 
 PARAMS_FILE = Path("params.yaml")
-RECIPES_FOLDER = Path(__file__).parent / "recipes"
-RECIPES = ("sample", "klue")
+RECIPES = ("sample", "klue", "consult")
+# Values of `source`, `base_model` and `tokenizer` that are neither a path nor a repository on the hub.
+SAMPLE, CONSULT = "sample", "consult"
+SCRATCH, MINI, OWN = "scratch", "koner-mini", "own"
+# The folders of the corpora that ship with the package, by their names in `source`.
+INCLUDED_CORPORA = {SAMPLE: resources.SAMPLE_CORPUS, CONSULT: resources.CONSULT_CORPUS}
 
-Text = Annotated[str, Field(min_length=1)]
+# What becomes of overlapping entities, and of tags that their scheme does not allow.
+Overlaps = Literal["error", "outermost", "innermost"]
+IllegalBio = Literal["error", "repair"]
+
+# One line that can be the path of a file.
+Text = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f\x7f\u2028\u2029]*$")]
+
+
+def _check_encoding(name: str) -> str:
+    if not is_encoding(name):
+        raise ValueError(
+            f"encoding: {name!r:.60} is not allowed: it must be the name of a text encoding, such as utf-8 or cp949"
+        )
+    return name
+
+
+Encoding = Annotated[Text, AfterValidator(_check_encoding)]
+
+# A commit, branch or tag: the model card quotes it.
+Revision = Annotated[str, Field(max_length=200, pattern=r"^\w[\w./+@-]*$")]
+
+
+def _check_label(name: str) -> str:
+    if reason := why_not_a_label(name):
+        raise ValueError(f"the label {reason}")
+    return name
+
+
+Label = Annotated[str, AfterValidator(_check_label)]
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def check_heads(heads: int, hidden_size: int) -> None:
+    """Raise ValueError if the attention heads do not divide the hidden size."""
+    if hidden_size % heads:
+        raise ValueError(f"heads: {heads} is not allowed: it must divide hidden_size, {hidden_size}")
 
 
 class Params(BaseModel):
-    """The parameters, as `params.yaml` comments them; `description` says what each allows, for messages."""
+    """The table of parameters.
+
+    The type and bounds of a field are the allowed values, from which `koner.validation.allowed_values` derives the
+    sentence in messages; a `description` adds to it. The `title` is the meaning of the parameter in the model card; a
+    parameter without one has no effect on the model, or may hold a path.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
     recipe: Text = Field(description="the name of the recipe that the values started from")
-    source: Text = Field(description="'sample', a folder, or a hub dataset's id")
+    source: Text = Field(description="'sample', 'consult', a file, a folder, or a hub dataset's id")
+    source_format: Text = Field(description="'auto', or the name of a format as `koner inspect --formats` lists them")
     source_config: Text = Field(description="the name of a dataset's configuration, such as 'ner'")
-    source_revision: Text | None = Field(description="a revision of the hub dataset, or null")
+    source_revision: Revision | None = Field(description="a revision of the hub dataset, or null")
+    labels: list[Label] | None = Field(
+        min_length=1,
+        description="null, or a list of labels without white space, '<', '>' and ':', such as [PS, LC]",
+        title="labels that the corpus may have",
+    )
+    label_map: dict[Pattern, Label | None] | None = Field(
+        min_length=1,
+        description="null, or patterns of labels with the label that each gives, or null to drop them, such as "
+        "{'PS_*': PS, '*': null}",
+        title="patterns of labels in the source, and the label that each became; null: dropped",
+    )
+    encoding: Encoding = Field(description="of text files, such as 'utf-8' or 'cp949'")
+    overlaps: Overlaps = Field(title="which of overlapping entities was kept")
+    illegal_bio: IllegalBio = Field(title="whether illegal tags of the source were repaired")
+    test_share: float = Field(
+        gt=0,
+        lt=1,
+        description="(for a source without an evaluation part)",
+        title="share of the sentences that became test, for a source without an evaluation part",
+    )
     watch: Text = Field(description="a path that DVC hashes with the source")
     base_model: Text = Field(description="'koner-mini', 'scratch', a folder, or a hub model's id")
-    base_model_revision: Text | None = Field(description="a revision of the hub model, or null")
+    base_model_revision: Revision | None = Field(description="a revision of the hub model, or null")
     tokenizer: Text = Field(description="'own', or the folder of a tokenizer (for base_model 'scratch')")
-    vocab_min_count: int = Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")
-    layers: int = Field(ge=1, le=96, description="a whole number from 1 to 96")
-    hidden_size: int = Field(ge=8, le=8192, description="a whole number from 8 to 8192")
-    heads: int = Field(ge=1, le=128, description="a whole number from 1 to 128 that divides hidden_size")
-    isolate_unspelt: bool = Field(description="true or false")
-    drop_crossing: bool = Field(description="true or false")
-    max_length: int = Field(ge=8, le=8192, description="a whole number of tokens from 8 to 8192")
-    stride: int = Field(ge=0, le=4096, description="a whole number of tokens below max_length - 2")
-    boundaries: bool = Field(description="true or false")
-    protocol: Literal["holdout", "official"] = Field(description="'holdout' or 'official'")
-    development_share: float = Field(gt=0, lt=1, description="a number between 0 and 1")
-    max_divergence: float = Field(gt=0, le=1, description="a number above 0, at most 1 (bits)")
-    augment: int = Field(ge=0, le=100, description="a whole number from 0 to 100")
-    seed: int = Field(ge=0, lt=2**32, description="a whole number from 0 to 4294967295")
-    lr: float = Field(gt=0, le=1, description="a number above 0, at most 1")
-    batch_size: int = Field(ge=1, le=65536, description="a whole number from 1 to 65536")
-    epochs: int = Field(ge=1, le=100_000, description="a whole number from 1 to 100000")
-    patience: int = Field(ge=0, le=100_000, description="a whole number from 0 (never stop early) to 100000")
-    weight_decay: float = Field(ge=0, le=1, description="a number from 0 to 1")
-    dropout: float = Field(ge=0, lt=1, description="a number from 0, below 1")
-    warmup_share: float = Field(ge=0, lt=1, description="a number from 0, below 1")
-    label_smoothing: float = Field(ge=0, lt=1, description="a number from 0, below 1")
-    layer_decay: float = Field(gt=0, le=1, description="a number above 0, at most 1")
-    precision: Literal["auto", "bf16", "fp32"] = Field(description="'auto', 'bf16' or 'fp32'")
-    batching: Literal["packed", "padded"] = Field(description="'packed' or 'padded'")
-    processes: int = Field(ge=1, le=1024, description="a whole number from 1 to 1024")
-    machines: int = Field(ge=1, le=1024, description="a whole number from 1 to 1024")
-    sharding: Literal["none", "fsdp"] = Field(description="'none' or 'fsdp'")
-    legal: bool = Field(description="true or false")
-    outside_bias: bool = Field(description="true or false")
-    serve_precision: Literal["auto", "int8", "fp32"] = Field(description="'auto', 'int8' or 'fp32'")
-    keep_checkpoints: int = Field(ge=1, le=1000, description="a whole number from 1 to 1000")
+    vocab_min_count: int = Field(ge=1, le=1_000_000, title="occurrences that make a morpheme a token")
+    layers: int = Field(ge=1, le=96, title="transformer layers")
+    hidden_size: int = Field(ge=8, le=8192, title="size of the hidden states")
+    heads: int = Field(ge=1, le=128, description="that divides hidden_size", title="attention heads")
+    isolate_unspelt: bool = Field(title="whether characters outside the vocabulary were isolated as words of their own")
+    drop_crossing: bool = Field(title="whether tokens that cross entity boundaries were removed from the vocabulary")
+    max_length: int = Field(ge=8, le=8192, description="(tokens)", title="tokens per window")
+    stride: int = Field(
+        ge=0, le=4096, description="(tokens), below max_length - 2", title="tokens that neighbouring windows share"
+    )
+    protocol: Literal["holdout", "official"] = Field(title="the origin of the parts development and test")
+    development_share: float = Field(gt=0, lt=1, title="share of the training sentences that become development")
+    max_divergence: float = Field(gt=0, le=1, description="(bits)")
+    augment: int = Field(ge=0, le=100, title="copies of each training sentence with other names and numbers")
+    seed: int = Field(ge=0, lt=2**32, title="seed of the weights, the order of samples and the split")
+    lr: float = Field(gt=0, le=1, title="maximum learning rate, with linear decay to 0")
+    batch_size: int = Field(ge=1, le=65536, title="windows per step")
+    epochs: int = Field(ge=1, le=100_000, title="maximum number of epochs")
+    patience: int = Field(
+        ge=0,
+        le=100_000,
+        description="(0: never stop early)",
+        title="epochs without a better F1 before training stops; 0: never",
+    )
+    weight_decay: float = Field(ge=0, le=1, title="weight decay of AdamW")
+    dropout: float = Field(ge=0, lt=1, title="dropout of hidden states and attention")
+    warmup_share: float = Field(ge=0, lt=1, title="share of the steps with a rising learning rate")
+    precision: Literal["auto", "bf16", "fp32"] = Field(title="precision of the training")
+    batching: Literal["packed", "padded"] = Field(title="how windows are combined into a batch")
+    processes: int = Field(ge=1, le=1024)
+    machines: int = Field(ge=1, le=1024)
+    sharding: Literal["none", "fsdp"]
+    legal: bool = Field(title="whether decoding is constrained to legal BIO sequences")
+    serve_precision: Literal["auto", "int8", "fp32"]
+    keep_checkpoints: int = Field(ge=1, le=1000)
 
     @model_validator(mode="after")
-    def _fit_together(self) -> Params:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"heads: {self.heads} is not allowed: it must divide hidden_size, {self.hidden_size}")
+    def _check_combinations(self) -> Params:
+        check_heads(self.heads, self.hidden_size)
         if self.stride >= self.max_length - 2:
             raise ValueError(
                 f"stride: {self.stride} is not allowed: it must be below max_length - 2, {self.max_length - 2}"
             )
-        together = self.processes * self.machines
-        if self.batch_size % together:
+        world_size = self.processes * self.machines
+        if self.batch_size % world_size:
             raise ValueError(
                 f"batch_size: {self.batch_size} is not allowed: it must be a multiple of processes times machines, "
-                f"{together}"
+                f"{world_size}"
             )
-        if self.sharding != "none" and together == 1:
+        if self.sharding != "none" and world_size == 1:
             raise ValueError(f"sharding: '{self.sharding}' is not allowed: it needs more than one process")
         return self
 
 
-Checked = TypeVar("Checked", bound=BaseModel)
-
-
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """Reads and checks the parameters; raises `KonerError` that names the key, its value and what is allowed.
+    """Return the parameters of a file.
 
-    YAML 1.2 (ruamel), as DVC reads it: PyYAML's 1.1 takes the `3e-05` that DVC writes for a string.
+    Raises:
+        KonerError: If the file is not valid; the message names the key, its value and the allowed values.
     """
-    return check_params(read_yaml(path), path, Params)
-
-
-def check_params(values: Any, path: Path, schema: type[Checked]) -> Checked:
-    """Checks values that came from `path`; raises `KonerError` with one sentence for the first fault.
-
-    The description of each field of `schema` says what it allows.
-    """
-    if not isinstance(values, dict):
-        raise KonerError(f"{path}: the top level must be `key: value` lines")
-    for key in values:
-        if not isinstance(key, str):
-            raise KonerError(f"{path}: the key {key!r} is not a word; known are {', '.join(schema.model_fields)}")
-    try:
-        return schema.model_validate(values)
-    except ValidationError as error:
-        raise KonerError(f"{path}: {_sentence(error, values, schema)}") from None
-
-
-def _sentence(error: ValidationError, values: dict[str, Any], schema: type[BaseModel]) -> str:
-    fault = error.errors(include_url=False)[0]
-    if not fault["loc"]:
-        return str(fault["msg"]).removeprefix("Value error, ")
-    key = str(fault["loc"][0])
-    if fault["type"] == "extra_forbidden":
-        return f"{key}: {values[key]!r} is set, but there is no such key; known are {', '.join(schema.model_fields)}"
-    allowed = schema.model_fields[key].description
-    if fault["type"] == "missing":
-        return f"{key} is missing; it must be {allowed}"
-    return f"{key}: {values[key]!r} is not allowed; it must be {allowed}"
-
-
-def read_yaml(path: Path) -> Any:
-    """Reads a YAML 1.2 file as plain values; raises `KonerError` that names the line of a fault."""
-    try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise KonerError(f"{path} is missing; run from the root of the repository") from None
-    except UnicodeDecodeError:
-        raise KonerError(f"{path} is not UTF-8") from None
-    except YAMLError as error:
-        mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it can't be read"
-        raise KonerError(f"{path}{line}: not valid YAML: {problem}") from None
+    return validate(read_yaml(path), path, Params)
 
 
 def switch_recipe(name: str, path: Path = PARAMS_FILE) -> dict[str, tuple[Any, Any]]:
-    """Writes a recipe's values into the parameters file, comments kept; gives what changed as (old, new).
+    """Write the values of a recipe into the parameters file and keep its comments.
 
-    The file itself is rewritten, so that whatever runs afterwards stays on the recipe and DVC shows the change.
-    Raises `KonerError` for an unknown recipe, and leaves the file as it was where the result would not be valid.
+    The file itself changes, so that later runs stay on the recipe and DVC shows the change.
+
+    Returns:
+        The old and the new value of each parameter that changed.
+
+    Raises:
+        KonerError: If there is no such recipe, or if the result would not be valid; then the file does not change.
     """
     if name not in RECIPES:
         raise KonerError(f"there is no recipe '{name}'; there are {', '.join(RECIPES)}")
+    recipe_path = resources.RECIPES / f"{name}.yaml"
+    current = read_yaml(path)
+    if not isinstance(current, dict):
+        raise KonerError(f"{path}: the top level must be `key: value` lines")
+    validate({**current, "recipe": name, **read_yaml(recipe_path)}, path, Params)
     yaml = YAML()
     yaml.width = 4096
     yaml.representer.add_representer(type(None), lambda r, _: r.represent_scalar("tag:yaml.org,2002:null", "null"))
-    # Read to be written again: numbers keep the spelling of the recipe, the file its comments.
-    recipe = yaml.load((RECIPES_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    if not isinstance(read_yaml(path), dict):
-        raise KonerError(f"{path}: the top level must be `key: value` lines")
+    # The round-trip reader keeps the spelling of the recipe's numbers and the comments of the file.
     document = yaml.load(path.read_text(encoding="utf-8"))
-    new = {"recipe": name, **recipe}
-    changed = {key: (document.get(key), value) for key, value in new.items() if document.get(key) != value}
-    for key, value in new.items():
+    values = {"recipe": name, **yaml.load(recipe_path.read_text(encoding="utf-8"))}
+    changes = {key: (document.get(key), value) for key, value in values.items() if document.get(key) != value}
+    for key, value in values.items():
         document[key] = value
-    check_params(dict(document), path, Params)
     draft = path.with_suffix(".tmp")
-    with draft.open("w", encoding="utf-8") as file:
-        yaml.dump(document, file)
-    draft.replace(path)
-    return changed
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise KonerError(f"{path} can't be written: {error.strerror}") from None
+    return changes

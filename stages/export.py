@@ -1,31 +1,36 @@
-"""Turns the trained model into the form that is served, and makes its scores honest."""
+"""Export the trained model for serving, with calibrated scores."""
 
+import logging
 from pathlib import Path
 
-from koner.alignment import read_retagged
-from koner.errors import told_plainly
-from koner.export import DEVELOPMENT, export
-from koner.outputs import write_metrics
+from koner.corpus.parts import DEVELOPMENT, TEST
+from koner.export.exporter import export
 from koner.params import load_params
+from koner.storage.outputs import write_metrics
+from koner.tokens.alignment import read_aligned
+from koner.versions import version_metrics
+from stages import run_stage
 
 TRAINED, EXPORTED, SPLIT = Path("models/trained"), Path("models/exported"), Path("data/split")
 METRICS = Path("metrics/export.json")
 
+_logger = logging.getLogger("stages.export")
+
 
 def main() -> None:
     params = load_params()
-    parts = {part: list(read_retagged(SPLIT / f"{part}.parquet")) for part in (DEVELOPMENT, "test")}
-    figures = export(TRAINED, parts, EXPORTED, params.serve_precision, params.legal, params.outside_bias)
-    write_metrics(METRICS, figures)
-    apart = ", ".join(f"{part} {found['points']:+.2f}" for part, found in figures["from_trained"].items())
-    print(
-        f"export: {figures['precision']}, {figures['megabytes']['exported']:.1f} MB; points of span F1 from the "
-        f"trained model: {apart}; bias on O {figures['outside_bias']:+.2f}; scores at temperature "
-        f"{figures['temperature']}",
-        flush=True,
+    parts = {part: list(read_aligned(SPLIT / f"{part}.parquet")) for part in (DEVELOPMENT, TEST)}
+    figures = export(TRAINED, parts, EXPORTED, params.serve_precision, params.legal)
+    write_metrics(METRICS, {**figures, **version_metrics("export")})
+    points = ", ".join(f"{part} {differences['points']:+.2f}" for part, differences in figures["from_trained"].items())
+    _logger.info(
+        "export: %s, %.1f MB; span F1 against the trained model, in points: %s; temperature %s",
+        figures["precision"],
+        figures["megabytes"]["exported"],
+        points,
+        figures["temperature"],
     )
 
 
 if __name__ == "__main__":
-    with told_plainly():
-        main()
+    run_stage(main)

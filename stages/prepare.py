@@ -1,41 +1,99 @@
-"""Reads the source and the base model once; everything after works from these files alone."""
+"""Read the source and the base model once; all later stages use these files only."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from koner.base_model import prepare_base_model
-from koner.census import Census
-from koner.corpus import SENTENCE_SCHEMA, Sentence, StoredSentences, sentence_batches
-from koner.crossing import Edged, noting_edged_words
-from koner.errors import told_plainly
-from koner.outputs import whole_folder, write_metrics
-from koner.params import load_params
-from koner.parquet import write_batches
-from koner.sources import PARTS, TRAIN, pass_checked, read_source, watch_hint
+from koner.corpus.carving import carve_test
+from koner.corpus.label_files import LABELS_FILE, write_labels
+from koner.corpus.label_mapping import LabelMapping
+from koner.corpus.parts import TRAIN
+from koner.corpus.sentences import SENTENCE_SCHEMA, Sentence, StoredSentences, sentence_batches
+from koner.corpus.source_report import Rules, SourceReport
+from koner.corpus.sources import read_source, stream_checked, watch_hint
+from koner.corpus.statistics import CorpusStatistics
+from koner.corpus.style_file import copy_styles
+from koner.encoder.base_model import prepare_base_model
+from koner.encoder.pruning import BoundaryWord, collect_boundary_words
+from koner.labels.label_set import LabelSet
+from koner.params import Params, load_params
+from koner.storage.outputs import atomic_directory, write_metrics
+from koner.storage.parquet import write_batches
+from koner.versions import version_metrics
+from stages import run_stage
 
 CORPUS, BASE, METRICS = Path("data/corpus"), Path("models/base"), Path("metrics/prepare.json")
+# What was changed while the source was read, a row for each change.
+CHANGES = "changes.csv"
+
+_logger = logging.getLogger("stages.prepare")
 
 
 def main() -> None:
     params = load_params()
     if hint := watch_hint(params.source, params.watch):
-        print(f"prepare: {hint}", flush=True)
-    parts = read_source(params.source, params.source_config, params.source_revision)
-    census = {part: Census() for part in PARTS}
-    edged: set[Edged] = set()
-    with whole_folder(CORPUS) as folder:
+        _logger.warning("prepare: %s", hint)
+    report = SourceReport()
+    statistics: dict[str, CorpusStatistics] = {}
+    mapping = LabelMapping(params.label_map, params.labels)
+    boundary_words: set[BoundaryWord] = set()
+    with atomic_directory(CORPUS) as folder:
 
         def write(part: str, sentences: Iterator[Sentence]) -> int:
-            counted = census[part].counting(sentences)
-            noted = noting_edged_words(counted, edged) if part == TRAIN else counted
-            return write_batches(folder / f"{part}.parquet", sentence_batches(noted), SENTENCE_SCHEMA)
+            statistics[part] = CorpusStatistics()
+            sentences = statistics[part].count(sentences)
+            if part == TRAIN:
+                sentences = collect_boundary_words(sentences, boundary_words)
+            return write_sentences(folder / f"{part}.parquet", sentences)
 
-        pass_checked(parts, write)
-        gone = prepare_base_model(params, StoredSentences(folder / f"{TRAIN}.parquet"), BASE, edged)
-    figures = {part: counted.metrics() for part, counted in census.items()}
-    write_metrics(METRICS, {**figures, "dropped_pieces": len(gone)})
+        with report.list_in(folder / CHANGES):
+            labels = read_parts(params, folder, write, mapping, report)
+        write_labels(folder / LABELS_FILE, labels)
+        if unknown := copy_styles(params.source, folder, labels):
+            _logger.warning("prepare: no label of the corpus is %s, which labels.yaml describes", ", ".join(unknown))
+        training = StoredSentences(folder / f"{TRAIN}.parquet")
+        pruned = prepare_base_model(params, training, BASE, boundary_words, labels)
+    figures = {part: statistics[part].metrics(labels) for part in statistics}
+    changes = {**mapping.metrics(), **report.metrics(), "dropped_pieces": len(pruned)}
+    write_metrics(METRICS, {**figures, **changes, **version_metrics("prepare")})
+
+
+def read_parts(
+    params: Params,
+    folder: Path,
+    write: Callable[[str, Iterator[Sentence]], int],
+    mapping: LabelMapping,
+    report: SourceReport,
+) -> LabelSet:
+    """Check the sentences of all parts, map their labels, and pass them to `write`; return the labels of the corpus.
+
+    A source of one part gets its test part drawn.
+    """
+    parts = read_source(
+        params.source,
+        params.source_config,
+        params.source_revision,
+        source_format=params.source_format,
+        encoding=params.encoding,
+        report=report,
+    )
+    rules = Rules(params.overlaps, params.illegal_bio)
+    if list(parts) != [TRAIN]:
+        stream_checked(parts, lambda part, sentences: write(part, mapping.apply(sentences)), rules, report)
+        return mapping.label_set()
+    whole = folder / "whole.parquet"
+    stream_checked(parts, lambda _, sentences: write_sentences(whole, mapping.apply(sentences)), rules, report)
+    labels = mapping.label_set()
+    for part, sentences in carve_test(whole, labels, params.test_share, params.seed).items():
+        write(part, sentences)
+    whole.unlink()
+    return labels
+
+
+def write_sentences(path: Path, sentences: Iterator[Sentence]) -> int:
+    """Write sentences to a Parquet file and return their number."""
+    return write_batches(path, sentence_batches(sentences), SENTENCE_SCHEMA)
 
 
 if __name__ == "__main__":
-    with told_plainly():
-        main()
+    run_stage(main)

@@ -1,5 +1,6 @@
-"""Searches for better training parameters: `python -m stages.sweep [FILE]` (sweep.yaml), after `dvc repro split`."""
+"""Search for better training parameters: `python -m stages.sweep [FILE]` (sweep.yaml), after `dvc repro split`."""
 
+import logging
 import shutil
 import sys
 from functools import lru_cache
@@ -10,70 +11,87 @@ from dvc.repo import Repo
 from filelock import FileLock
 from transformers import TrainerCallback
 
-from koner.devices import leased_gpus
-from koner.errors import KonerError, told_plainly
+from koner.corpus.label_files import read_labels
+from koner.errors import INTERRUPTED, KonerError
 from koner.params import Params, load_params
-from koner.training import train
-from koner.windows import WindowDataset, read_parts
-from stages.train import BASE, SPLIT
+from koner.storage.workspace import lock_workspace
+from koner.training.dataset import WindowDataset, read_parts
+from koner.training.devices import lease_gpus
+from koner.training.fit import train
+from stages import run_stage
+from stages.train import BASE, LABELS, SPLIT
 
 STUDIES = Path("sweeps")
-# What a shell gives for a command that Ctrl-C ended: 128 and the signal's number.
-INTERRUPTED = 130
+
+_logger = logging.getLogger("stages.sweep")
 
 
-def main(path: Path) -> None:
+def main() -> None:
+    if len(sys.argv) > 2:
+        raise KonerError("there is one argument at most, the file of the sweep")
     try:
-        from koner.sweep import Sweep
-        from koner.sweep_plan import load_plan
-    except ModuleNotFoundError as error:
-        raise KonerError(f"{error.name} is not installed; pip install 'koner[sweep]'") from None
+        # Any number of workers search together.
+        with lock_workspace(shared=True):
+            run_sweep(Path(sys.argv[1] if len(sys.argv) == 2 else "sweep.yaml"))
+    except KeyboardInterrupt:
+        print("sweep: interrupted; the same command resumes it", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def run_sweep(path: Path) -> None:
+    # Imported on use: they need an extra.
+    from koner.sweep.plan import load_plan
+    from koner.sweep.study import Sweep
+
     params = load_params()
     plan = load_plan(path, params)
     folder = STUDIES / plan.study
     folder.mkdir(parents=True, exist_ok=True)
-    # One worker at a time: DVC soon gives up on a project that is locked.
+    # One worker at a time: DVC raises an error after a short wait if another process locks the project.
     with FileLock(folder / "check.lock"):
         check_inputs()
-    sweep = Sweep(plan, params, [BASE, SPLIT], folder)
+    sweep = Sweep(plan, params, [LABELS, BASE, SPLIT], folder)
+    labels = read_labels(LABELS)
 
     @lru_cache(maxsize=1)
     def parts(augment: int) -> tuple[WindowDataset, WindowDataset, dict[str, int]]:
-        return read_parts(params.model_copy(update={"augment": augment}), BASE, SPLIT)
+        return read_parts(params.model_copy(update={"augment": augment}), BASE, SPLIT, labels)
 
-    def run(changed: Params, checkpoints: Path, reports: TrainerCallback) -> float:
-        training, development, _ = parts(changed.augment)
-        # What a trial finds out is its F1; the model is made again by the command that is printed.
+    def objective(trial_params: Params, checkpoints: Path, callback: TrainerCallback) -> float:
+        training, development, _ = parts(trial_params.augment)
+        # Only the F1 of a trial is kept; the command that is logged at the end trains the best model again.
         model = checkpoints.with_name(f"{checkpoints.name}-model")
-        trained = train(changed, BASE, training, development, model, checkpoints, "trial", [reports])
+        result = train(trial_params, BASE, labels, training, development, model, checkpoints, "trial", [callback])
         shutil.rmtree(model)
-        return float(trained.best["f1"])
+        return float(result.best["f1"])
 
-    with leased_gpus("sweep"):
-        sweep.work(run)
+    with lease_gpus("sweep"):
+        sweep.run_trials(objective)
     result = sweep.result()
-    ended = ", ".join(f"{count} {how}" for how, count in result.ended.items() if count)
-    print(f"sweep: {ended}; the best is trial {result.number}, with F1 {result.f1:.4f} on development:")
-    print(result.command, flush=True)
+    counts = ", ".join(f"{count} {state}" for state, count in result.counts.items() if count)
+    _logger.info(
+        "sweep: %s; the best is trial %d, with F1 %.4f on development:\n%s",
+        counts,
+        result.number,
+        result.f1,
+        result.command,
+    )
 
 
 def check_inputs() -> None:
-    """Raises `KonerError` where the base model and the data aren't what the pipeline would make now."""
+    """Check that the base model and the data are those that the pipeline would make now.
+
+    Raises:
+        KonerError: If they are missing or out of date.
+    """
     try:
         with Repo() as repo:
             changed = repo.status(targets=["split"], with_deps=True)
     except DvcException as error:
-        raise KonerError(f"DVC can't tell whether {BASE} and {SPLIT} are up to date: {error}") from None
+        raise KonerError(f"DVC cannot check whether {BASE} and {SPLIT} are up to date: {error}") from None
     if changed:
         raise KonerError(f"{BASE} and {SPLIT} are missing or out of date ({', '.join(changed)}); run `dvc repro split`")
 
 
 if __name__ == "__main__":
-    with told_plainly():
-        if len(sys.argv) > 2:
-            raise KonerError("there is one argument at most, the file of the sweep")
-        try:
-            main(Path(sys.argv[1] if len(sys.argv) == 2 else "sweep.yaml"))
-        except KeyboardInterrupt:
-            print("sweep: interrupted; the same command goes on", file=sys.stderr)
-            sys.exit(INTERRUPTED)
+    run_stage(main, locks=False)

@@ -1,41 +1,54 @@
-"""Fine-tunes the base model on the training part; keeps the epoch that does best on the development part."""
+"""Fine-tune the base model on the training part, and keep the epoch with the best F1 on the development part."""
 
 from contextlib import nullcontext
 from pathlib import Path
 
-from koner.devices import leased_gpus
-from koner.distributed import joined, launch, launched, rank
-from koner.errors import told_plainly
-from koner.outputs import write_metrics
+from koner.corpus.label_files import read_labels
 from koner.params import Params, load_params
-from koner.plots import plot_epochs, write_table
-from koner.training import fingerprint, train, uses_bf16
-from koner.windows import read_parts
+from koner.storage.outputs import write_metrics
+from koner.storage.tables import write_table
+from koner.storage.workspace import lock_workspace
+from koner.training.checkpoints import fingerprint
+from koner.training.dataset import read_parts
+from koner.training.devices import lease_gpus
+from koner.training.distributed import process_group, rank
+from koner.training.fit import train
+from koner.training.launcher import is_launched, launch
+from koner.training.precision import uses_bf16
+from koner.versions import version_metrics
+from stages import run_stage
 
-BASE, SPLIT = Path("models/base"), Path("data/split")
+LABELS, BASE, SPLIT = Path("data/corpus/labels.json"), Path("models/base"), Path("data/split")
 MODEL, CHECKPOINTS = Path("models/trained"), Path("models/checkpoints")
 METRICS, PLOTS = Path("metrics/train.json"), Path("plots/train")
 
 
 def main() -> None:
     params = load_params()
-    together = params.processes * params.machines
-    if together > 1 and not launched():
-        with leased_gpus("train", params.processes):
+    # The machines of one run train in one folder.
+    with lock_workspace(shared=params.machines > 1):
+        run_processes(params)
+
+
+def run_processes(params: Params) -> None:
+    world_size = params.processes * params.machines
+    if world_size > 1 and not is_launched():
+        with lease_gpus("train", params.processes):
             launch("stages.train", params.processes, params.machines)
         return
-    # Processes that train together were left theirs before they were started.
-    with joined(together), leased_gpus("train") if together == 1 else nullcontext():
+    # The launcher has leased the GPUs of the processes that it starts.
+    with process_group(world_size), lease_gpus("train") if world_size == 1 else nullcontext():
         run(params)
 
 
 def run(params: Params) -> None:
-    training, development, sentences = read_parts(params, BASE, SPLIT)
-    trained = train(params, BASE, training, development, MODEL, CHECKPOINTS, fingerprint(params, [BASE, SPLIT]))
+    labels = read_labels(LABELS)
+    training, development, sentences = read_parts(params, BASE, SPLIT, labels)
+    run_id = fingerprint(params, [LABELS, BASE, SPLIT])
+    trained = train(params, BASE, labels, training, development, MODEL, CHECKPOINTS, run_id)
     if rank():
         return
     write_table(PLOTS / "epochs.csv", trained.history)
-    plot_epochs(trained.history, trained.best["epoch"], PLOTS / "epochs.png")
     best = {key: value for key, value in trained.best.items() if key != "epoch"}
     write_metrics(
         METRICS,
@@ -48,10 +61,10 @@ def run(params: Params) -> None:
             "bf16": uses_bf16(params.precision),
             "runtime_seconds": trained.seconds,
             "samples_per_second": trained.samples_per_second,
+            **version_metrics("train"),
         },
     )
 
 
 if __name__ == "__main__":
-    with told_plainly():
-        main()
+    run_stage(main, locks=False)

@@ -1,132 +1,137 @@
-const at = (id) => document.getElementById(id);
-const form = at("form");
+const byId = (id) => document.getElementById(id);
+const form = byId("form");
 const messages = JSON.parse(form.dataset.messages);
 const examples = JSON.parse(form.dataset.examples);
-const names = new Map(
-  [...document.querySelectorAll(".legend li")].map((item) => [item.className, item.querySelector(".name").textContent]),
+// The class of a type has its colours.
+const types = new Map(
+  [...document.querySelectorAll(".legend li")].map((item) => [
+    item.dataset.label,
+    { className: item.className, name: item.querySelector(".name").textContent || item.dataset.label },
+  ]),
 );
-const fill = (message, values) => message.replace(/\{(\w+)\}/g, (_, key) => values[key]);
+const format = (message, values) => message.replace(/\{(\w+)\}/g, (_, key) => values[key]);
 
-let request = null;
+let request = null; // the AbortController of the latest request
 let answer = null;
 let example = 0;
 
-const create = (tag, content, attributes = {}) => {
-  // Whatever the text holds, it enters the page as text alone.
+const createElement = (tag, content, attributes = {}) => {
+  // Set the content as text, so that markup in it is never interpreted.
   const element = Object.assign(document.createElement(tag), attributes);
   element.textContent = content;
   return element;
 };
 
-const mark = (entity) => {
+const createMark = (entity) => {
   const score = entity.score.toFixed(2);
   const label = entity.entity_group;
-  const element = create("mark", answer.input.slice(entity.start, entity.end), {
-    className: label,
-    title: `${names.get(label)} ${score}`,
+  const element = createElement("mark", answer.input.slice(entity.start, entity.end), {
+    className: types.get(label).className,
+    title: `${types.get(label).name} ${score}`,
   });
-  const tag = create("span", label, { className: "tag" });
-  tag.append(create("span", ` ${score}`, { className: "score" }));
+  const tag = createElement("span", label, { className: "tag" });
+  tag.append(createElement("span", ` ${score}`, { className: "score" }));
   element.append(tag);
   return element;
 };
 
-const show = () => {
-  const minimum = Number(at("minimum").value);
+const showAnswer = () => {
+  const minimum = Number(byId("minimum").value);
   const shown = answer.result.filter((entity) => entity.score >= minimum);
   const pieces = [];
   let end = 0;
   for (const entity of shown) {
-    pieces.push(answer.input.slice(end, entity.start), mark(entity));
+    pieces.push(answer.input.slice(end, entity.start), createMark(entity));
     end = entity.end;
   }
-  at("marked").replaceChildren(...pieces, answer.input.slice(end));
-  at("minimum-value").textContent = minimum.toFixed(2);
+  byId("marked").replaceChildren(...pieces, answer.input.slice(end));
+  byId("minimum-value").textContent = minimum.toFixed(2);
   const count = answer.result.length;
   const message = !count ? messages.none : minimum ? messages.shown : messages.found;
-  at("summary").textContent = fill(message, { count, shown: shown.length, minimum: minimum.toFixed(2) });
-  at("json").textContent = JSON.stringify({ ...answer, result: shown }, null, 2);
-  at("copied").textContent = "";
-  at("result").hidden = false;
+  byId("summary").textContent = format(message, { count, shown: shown.length, minimum: minimum.toFixed(2) });
+  byId("json").textContent = JSON.stringify({ ...answer, result: shown }, null, 2);
+  byId("copied").textContent = "";
+  byId("result").hidden = false;
 };
 
-const clear = (summary = "") => {
-  at("error").replaceChildren();
-  at("result").hidden = true;
-  at("summary").textContent = summary;
+const clearResult = (summary = "") => {
+  byId("error").replaceChildren();
+  byId("result").hidden = true;
+  byId("summary").textContent = summary;
 };
 
-const fail = (message, detail) => {
-  clear();
-  at("error").append(message);
-  // The service writes its details in English.
-  if (detail) at("error").append(create("span", detail, { lang: "en", className: "detail" }));
+const showError = (message, detail) => {
+  clearResult();
+  byId("error").append(message);
+  // The details of the service are in English.
+  if (detail) byId("error").append(createElement("span", detail, { lang: "en", className: "detail" }));
 };
 
-const problem = async (response) => {
+const showProblem = async (response) => {
   const isProblem = response.headers.get("Content-Type")?.startsWith("application/problem+json");
   const detail = isProblem ? (await response.json()).detail : undefined;
   if (response.status === 401) {
-    fail(at("token").value ? messages.token_wrong : messages.token_needed);
-    at("access").hidden = false;
-    at("token").focus();
-  } else if (response.status === 413) fail(messages.too_long, detail);
-  else if ([400, 422].includes(response.status)) fail(messages.refused, detail);
+    showError(byId("token").value ? messages.token_wrong : messages.token_needed);
+    byId("access").hidden = false;
+    byId("token").focus();
+  } else if (response.status === 413) showError(messages.too_long, detail);
+  else if ([400, 422].includes(response.status)) showError(messages.refused, detail);
   else if ([429, 503].includes(response.status)) {
     const seconds = response.headers.get("Retry-After");
-    fail(seconds ? `${messages.busy} ${fill(messages.retry, { seconds })}` : messages.busy);
-  } else fail(fill(messages.failed, { status: response.status }), detail);
+    showError(seconds ? `${messages.busy} ${format(messages.retry, { seconds })}` : messages.busy);
+  } else showError(format(messages.failed, { status: response.status }), detail);
 };
 
 const submit = async () => {
   request?.abort();
-  const value = at("text").value;
+  const value = byId("text").value;
   if (!value.trim()) {
-    fail(messages.empty);
-    at("text").focus();
+    showError(messages.empty);
+    byId("text").focus();
     return;
   }
-  const token = at("token").value.trim();
-  // No header can hold anything else.
+  const token = byId("token").value.trim();
+  // A header can only have these characters.
   if (/[^\x21-\x7e]/.test(token)) {
-    fail(messages.token_wrong);
-    at("token").focus();
+    showError(messages.token_wrong);
+    byId("token").focus();
     return;
   }
   const headers = { "Content-Type": "application/json", Accept: "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
-  const own = (request = new AbortController());
-  clear(messages.working);
+  const controller = new AbortController();
+  request = controller;
+  clearResult(messages.working);
   try {
     const response = await fetch(form.action, {
       method: "POST",
       headers,
-      // JavaScript counts in UTF-16.
+      // JavaScript strings are indexed in UTF-16 code units.
       body: JSON.stringify({ text: value, offsets: "utf16" }),
-      signal: own.signal,
+      signal: controller.signal,
     });
     if (!response.ok) {
-      await problem(response);
+      await showProblem(response);
       return;
     }
     answer = await response.json();
-    show();
-    at("summary").scrollIntoView({ block: "nearest" });
+    showAnswer();
+    byId("summary").scrollIntoView({ block: "nearest" });
   } catch {
-    if (!own.signal.aborted) fail(messages.unreachable);
+    if (!controller.signal.aborted) showError(messages.unreachable);
   }
 };
 
 const copy = async () => {
   try {
-    // Outside HTTPS and localhost there is no clipboard at all.
-    await navigator.clipboard.writeText(at("json").textContent);
-    at("copied").textContent = messages.copied;
+    // The clipboard only exists on HTTPS and localhost.
+    await navigator.clipboard.writeText(byId("json").textContent);
+    byId("copied").textContent = messages.copied;
   } catch {
-    at("details").open = true;
-    getSelection().selectAllChildren(at("json"));
-    at("json").focus();
-    at("copied").textContent = messages.not_copied;
+    byId("details").open = true;
+    getSelection().selectAllChildren(byId("json"));
+    byId("json").focus();
+    byId("copied").textContent = messages.not_copied;
   }
 };
 
@@ -134,17 +139,17 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   submit();
 });
-at("text").addEventListener("keydown", (event) => {
+byId("text").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     submit();
   }
 });
-at("example").addEventListener("click", () => {
-  const value = at("text").value;
+byId("example").addEventListener("click", () => {
+  const value = byId("text").value;
   if (value.trim() && !examples.includes(value) && !confirm(messages.replace)) return;
-  at("text").value = examples[example++ % examples.length];
+  byId("text").value = examples[example++ % examples.length];
   submit();
 });
-at("minimum").addEventListener("input", show);
-at("copy").addEventListener("click", copy);
+byId("minimum").addEventListener("input", showAnswer);
+byId("copy").addEventListener("click", copy);

@@ -1,1 +1,1 @@
-"""Tagging a corpus of any size: files at any address, in blocks that an engine works off, to a folder of Parquet."""
+"""Tagging of a corpus of any size: blocks of rows, engines, and an output folder of Parquet files."""

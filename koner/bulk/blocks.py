@@ -1,35 +1,43 @@
-"""A corpus cut into numbered blocks of rows, each of which becomes one file of the output."""
+"""Blocks: the parts of a corpus, each of which becomes one file of the output."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-_PLAN_SCHEMA = pa.schema(
+from koner.bulk.files import CorpusFile
+
+_PIECE_TYPE = pa.struct(
     [
-        ("number", pa.int64()),
-        (
-            "pieces",
-            pa.list_(
-                pa.struct(
-                    [("address", pa.string()), ("first", pa.int64()), ("rows", pa.int64()), ("offset", pa.int64())]
-                )
-            ),
-        ),
+        *((name, pa.string()) for name in ("address", "version", "digest")),
+        *((name, pa.int64()) for name in ("first", "rows", "offset")),
     ]
 )
+_PLAN_SCHEMA = pa.schema([("number", pa.int64()), ("pieces", pa.list_(_PIECE_TYPE))])
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Consecutive rows of a file: the first, counted from 0, how many, and for lines the byte that they begin at."""
+    """Consecutive rows of one file.
+
+    Attributes:
+        address: The address of the file.
+        version: The version of the file when the run was planned.
+        digest: The digest of the content when the run was planned: of the piece's bytes for files of lines, of the
+            footer for Parquet.
+        first: The number of the first row, from 0.
+        rows: The number of rows.
+        offset: For files of lines, the byte at which the first row begins.
+    """
 
     address: str
+    version: str
+    digest: str
     first: int
     rows: int
     offset: int = 0
@@ -37,57 +45,69 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of a corpus: its number from 0, and the pieces that it is made of, in order."""
+    """A block of a corpus: its number from 0, and its pieces in order."""
 
     number: int
     pieces: tuple[Piece, ...]
 
     @property
     def rows(self) -> int:
-        """How many rows it has, the malformed among them."""
+        """The number of rows, malformed rows included."""
         return sum(piece.rows for piece in self.pieces)
 
     @property
     def name(self) -> str:
-        """The name of the file that it becomes."""
+        """The name of the output file."""
         return f"part-{self.number:05d}.parquet"
 
     def to_json(self) -> str:
-        """Writes it for another process."""
+        """Serialize the block for another process."""
         return json.dumps([self.number, [asdict(piece) for piece in self.pieces]])
 
     @classmethod
-    def from_json(cls, written: str) -> Block:
-        """Reads what `to_json` wrote."""
-        number, pieces = json.loads(written)
+    def from_json(cls, text: str) -> Block:
+        """Parse the output of `to_json`."""
+        number, pieces = json.loads(text)
         return cls(number, tuple(Piece(**piece) for piece in pieces))
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
-    """A file with its rows counted, and the bytes at which it can be cut; without those it can't be.
+class CountedFile:
+    """An input file whose rows are counted.
 
-    `cuts` maps the number of a row to the byte that it begins at; `None` where rows need none to be found (Parquet).
+    Attributes:
+        file: The file.
+        rows: The number of rows.
+        digest: The digest of every piece of the file that `starts` does not hold.
+        starts: For files of lines, by the number of every row at which a piece may begin: its byte offset, and the
+            digest of the bytes from there to the next such row.
+        is_splittable: Whether the rows may go into several blocks.
     """
 
-    address: str
+    file: CorpusFile
     rows: int
-    cuts: dict[int, int] | None = None
-    whole: bool = False
+    digest: str = ""
+    starts: Mapping[int, tuple[int, str]] = field(default_factory=dict)
+    is_splittable: bool = True
+
+    def piece(self, first: int, rows: int) -> Piece:
+        """Return the piece of `rows` rows that begins at row `first`."""
+        offset, digest = self.starts.get(first, (0, self.digest))
+        return Piece(self.file.address, self.file.version, digest, first, rows, offset)
 
 
-def cut(files: Iterable[Counted], block_rows: int) -> Iterator[Block]:
-    """Cuts files into blocks of `block_rows` rows, the last of fewer; a block may hold rows of several files.
+def split_into_blocks(files: Iterable[CountedFile], block_rows: int) -> Iterator[Block]:
+    """Divide files into blocks of `block_rows` rows; the last has fewer, and a block may span several files.
 
-    A file that can't be cut stands whole in one block, which has more rows for it.
+    A file that is not splittable goes into one block as a whole, which may then have more rows.
     """
     pieces: list[Piece] = []
     number, room = 0, block_rows
     for file in files:
         first = 0
         while first < file.rows:
-            rows = file.rows - first if file.whole else min(room, file.rows - first)
-            pieces.append(Piece(file.address, first, rows, file.cuts[first] if file.cuts and first else 0))
+            rows = min(room, file.rows - first) if file.is_splittable else file.rows - first
+            pieces.append(file.piece(first, rows))
             first += rows
             room -= rows
             if room <= 0:
@@ -99,12 +119,12 @@ def cut(files: Iterable[Counted], block_rows: int) -> Iterator[Block]:
 
 
 def write_blocks(file: IO[bytes], blocks: Sequence[Block]) -> None:
-    """Writes blocks as Parquet."""
+    """Write blocks as Parquet."""
     rows = [{"number": block.number, "pieces": [asdict(piece) for piece in block.pieces]} for block in blocks]
     pq.write_table(pa.Table.from_pylist(rows, _PLAN_SCHEMA), file, compression="zstd")
 
 
 def read_blocks(file: IO[bytes]) -> list[Block]:
-    """Reads what `write_blocks` wrote."""
+    """Read the blocks that `write_blocks` wrote."""
     rows = pq.read_table(file).to_pylist()
     return [Block(row["number"], tuple(Piece(**piece) for piece in row["pieces"])) for row in rows]

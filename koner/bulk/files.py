@@ -1,187 +1,199 @@
-"""Files at any address that fsspec knows: those of a corpus, and those that are written whole or not at all."""
+"""The input files of a corpus, at any address that fsspec supports."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
+import io
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import IO, Any, Literal, get_args
-from uuid import uuid4
+from typing import IO, Any, cast
 
-from fsspec.core import has_magic, url_to_fs
-from fsspec.utils import infer_compression
+from fsspec import AbstractFileSystem
+from fsspec.core import has_magic
 
+from koner.bulk.addresses import check_utf8, resolve, translate_errors
+from koner.bulk.choices import INPUT_FORMATS, InputFormat
+from koner.bulk.compression import COMPRESSIONS, decompress, is_compressed
 from koner.errors import KonerError
+from koner.text.signatures import SIGNATURE_BYTES, check_signature
 
-InputFormat = Literal["parquet", "jsonl", "text"]
-INPUT_FORMATS: tuple[InputFormat, ...] = get_args(InputFormat)
-_FORMAT_OF: dict[str, InputFormat] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
-_DRAFTS = "_run/drafts"
-# They have no folders, and to make one would make a mistyped bucket too.
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
+_EXTENSIONS: dict[str, InputFormat] = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
+_UNREADABLE_EXTENSIONS = {
+    *(".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar"),
+    *(".zst", ".lz4", ".sz", ".snappy", ".br", ".lz", ".lzo", ".z"),
+}
+# Filesystems name the checksum or the modification time of a file differently.
+_VERSION_KEYS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "last_modified")
+_FINGERPRINT_LENGTH = 32  # hexadecimal digits
+_BUFFER = 1 << 16  # bytes
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusFile:
-    """A file of a corpus: its address, and what changes with what it holds (size, and date or checksum)."""
+    """An input file: its address, and a version that changes with its content (size, and checksum or date)."""
 
     address: str
     version: str
 
 
-@contextmanager
-def told(address: str, doing: str = "read") -> Iterator[None]:
-    """Turns whatever a file system raises into a `KonerError` that names the address."""
-    try:
-        yield
-    except KonerError:
-        raise
-    # Each file system has exceptions of its own: of botocore, of aiohttp, of pyarrow.
-    except Exception as error:
-        what = str(error).strip().partition("\n")[0] or type(error).__name__
-        if isinstance(error, FileNotFoundError):
-            what = "there is no such " + ("file or folder" if doing == "read" else "folder or bucket")
-        raise KonerError(f"{address} can't be {'read' if doing == 'read' else 'written'}: {what}") from None
+def find_corpus_files(address: str, format_: InputFormat | None) -> tuple[InputFormat, list[CorpusFile]]:
+    """Find the files of a corpus.
 
+    Args:
+        address: A file, a folder or a glob pattern (`*.jsonl.gz`); a name that exists is no pattern. In a folder and
+            its subfolders, files are selected by their extensions, and names that begin with `_` or `.` are ignored, as
+            Spark and pyarrow do.
+        format_: The format of the files; None to infer it from their extensions.
 
-def absolute(address: str) -> str:
-    """An address as every process and machine reads it: with its protocol, a local path from the root."""
-    with told(address):
-        fs, path = url_to_fs(address)
-        return str(fs.unstrip_protocol(path))
+    Returns:
+        The format, and the files in the order of their paths.
 
-
-def corpus_files(address: str, format_: InputFormat | None) -> tuple[InputFormat, list[CorpusFile]]:
-    """Finds the files of an input, in the order of their names, and their format.
-
-    The input is a file, a pattern (`*.jsonl.gz`), or a folder, of which it takes the files, those of its folders too,
-    whose ending is of the format; without one given, endings tell it. Names that begin with `_` or `.` are passed over
-    in a folder, as Spark and pyarrow do. Raises `KonerError` where there is none, or files of several formats.
+    Raises:
+        KonerError: If there is no file, the format is unknown, the files have several formats, one is no regular file
+            or an archive, or a Parquet file is compressed as a whole.
     """
-    with told(address):
-        fs, path = url_to_fs(address)
-        is_folder = False
-        if fs.isfile(path):
-            found = {path: fs.info(path)}
-        elif has_magic(path):
-            found = {p: info for p, info in fs.glob(path, detail=True).items() if info["type"] == "file"}
-        else:
-            is_folder = True
-            found = {p: info for p, info in fs.find(path, detail=True).items() if not _hidden(p, path)}
-            if not found and not fs.exists(path):
-                raise FileNotFoundError
-        formats = {p: _format_of(p) for p in found}
-        if is_folder:
-            found = {p: info for p, info in found.items() if formats[p] and format_ in (None, formats[p])}
-        known = {formats[p] for p in found}
-        files = [CorpusFile(str(fs.unstrip_protocol(p)), _version(found[p])) for p in sorted(found)]
+    with translate_errors(address):
+        fs, root = resolve(address)
+        details = _list_files(fs, root, format_)
+        formats = {_infer_format(path) for path in details}
+        files = [CorpusFile(str(fs.unstrip_protocol(path)), _version(details[path])) for path in sorted(details)]
     if not files:
         raise KonerError(f"{address} holds no {format_ or 'Parquet, JSON lines or text'} file")
-    if format_ is None and len(known) > 1:
+    for file in files:
+        check_utf8(file.address)
+    if format_ is None:  # otherwise the content decides
+        _check_extensions(files)
+    if format_ is None and len(formats) > 1:
         raise KonerError(f"{address} holds files of several formats; choose one by --input-format")
-    format_ = format_ or known.pop()
+    format_ = format_ or formats.pop()
     if format_ is None:
-        raise KonerError(f"{address}: its ending tells no format; give --input-format, {' or '.join(INPUT_FORMATS)}")
-    if format_ == "parquet" and (packed := next((f.address for f in files if is_compressed(f.address)), None)):
-        raise KonerError(f"{packed} is a compressed Parquet file, which can't be read in parts; decompress it")
+        raise KonerError(
+            f"{address}: the extension does not name the format; give --input-format {', '.join(INPUT_FORMATS)}"
+        )
+    if format_ == "parquet":
+        for file in files:
+            if is_compressed(file.address):
+                raise KonerError(
+                    f"{file.address} is a compressed Parquet file, which can't be read in parts; decompress it"
+                )
     return format_, files
 
 
-def fingerprint(files: list[CorpusFile]) -> str:
-    """A hash that changes with the files of a corpus and what they hold."""
-    listed = json.dumps([(file.address, file.version) for file in files])
-    return hashlib.sha256(listed.encode()).hexdigest()[:32]
+def fingerprint(files: Sequence[CorpusFile]) -> str:
+    """Return a hash that changes with the list of files or with the version of any of them."""
+    versions = json.dumps([(file.address, file.version) for file in files])
+    return hashlib.sha256(versions.encode()).hexdigest()[:_FINGERPRINT_LENGTH]
 
 
-def is_compressed(address: str) -> bool:
-    """Tells by its ending whether a file is compressed as a whole, and so can't be read from its middle."""
-    return infer_compression(address) is not None
+def check_version(address: str, version: str) -> None:
+    """Check that a file still has the version that it had when the run was planned.
+
+    Raises:
+        KonerError: If it has another one, or can't be read.
+    """
+    with translate_errors(address):
+        fs, path = resolve(address)
+        fs.invalidate_cache()
+        if _version(fs.info(path)) != version:
+            raise changed_error(address)
+
+
+def changed_error(address: str) -> KonerError:
+    """Return the error for a file whose content is not the one that was planned."""
+    return KonerError(f"{address} has changed since the run was planned; give a new folder to tag it as it is now")
 
 
 @contextmanager
-def opened(address: str) -> Iterator[IO[bytes]]:
-    """Opens a file to read its bytes, decompressed where its ending says so."""
-    fs, path = url_to_fs(address)
-    with fs.open(path, "rb", compression="infer") as file:
+def open_file(address: str) -> Iterator[IO[bytes]]:
+    """Open a file for reading."""
+    fs, path = resolve(address)
+    with fs.open(path, "rb") as file:
         yield file
 
 
-class Folder:
-    """The folder that a run writes, at any address. A file of it is there whole or not at all.
+@contextmanager
+def open_lines(address: str) -> Iterator[io.BufferedReader[Any]]:
+    """Open a file of lines for reading, and decompress it if its extension says that it is compressed.
 
-    What is being written lies in `_run/drafts` and takes its name at the end: on an object store by a copy.
+    Raises:
+        KonerError: If the file is an archive or holds something else than UTF-8 text.
     """
-
-    def __init__(self, address: str) -> None:
-        self.address = address
-        with told(address, "write"):
-            self._fs, self._root = url_to_fs(address)
-        protocols = self._fs.protocol
-        self._has_buckets = bool(_OBJECT_STORES & ({protocols} if isinstance(protocols, str) else set(protocols)))
-
-    def names(self, within: str = "") -> set[str]:
-        """The names of what lies in the folder, or in one within it; none where it isn't there."""
-        path = f"{self._root}/{within}".rstrip("/")
-        with told(self.address):
-            self._fs.invalidate_cache()
-            try:
-                return {PurePosixPath(found).name for found in self._fs.ls(path, detail=False)} - {""}
-            except FileNotFoundError:
-                return set()
-
-    def has(self, name: str) -> bool:
-        """Tells whether a file is there."""
-        with told(self.address):
-            return bool(self._fs.exists(f"{self._root}/{name}"))
-
-    @contextmanager
-    def reading(self, name: str) -> Iterator[IO[bytes]]:
-        """Opens a file to read."""
-        with told(f"{self.address}/{name}"), self._fs.open(f"{self._root}/{name}", "rb") as file:
-            yield file
-
-    @contextmanager
-    def writing(self, name: str) -> Iterator[IO[bytes]]:
-        """Gives a file to write that takes its name at the end, or vanishes if an error ends the work."""
-        target, draft = f"{self._root}/{name}", f"{self._root}/{_DRAFTS}/{uuid4().hex}"
-        address = f"{self.address}/{name}"
-        with told(address, "write"):
-            if not self._has_buckets:
-                self._fs.makedirs(draft.rpartition("/")[0], exist_ok=True)
-                self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
-            file = self._fs.open(draft, "wb")
-        try:
-            yield file
-            with told(address, "write"):
-                file.close()
-                self._fs.mv(draft, target)
-        except BaseException:
-            with contextlib.suppress(Exception):
-                file.close()
-            with contextlib.suppress(Exception):
-                self._fs.rm(draft)
-            raise
-
-    def remove_drafts(self) -> None:
-        """Removes what killed processes left half written."""
-        with told(self.address, "write"), contextlib.suppress(FileNotFoundError):
-            self._fs.rm(f"{self._root}/{_DRAFTS}", recursive=True)
+    with open_file(address) as file:
+        stream: io.BufferedReader[Any] = io.BufferedReader(cast("io.RawIOBase", decompress(file, address)), _BUFFER)
+        check_signature(stream.peek(SIGNATURE_BYTES)[:SIGNATURE_BYTES], address)
+        yield stream
 
 
-def _hidden(path: str, root: str) -> bool:
-    return any(part[0] in "._" for part in PurePosixPath(path.removeprefix(root).lstrip("/")).parts)
+def _list_files(fs: AbstractFileSystem, root: str, format_: InputFormat | None) -> dict[str, dict[str, Any]]:
+    """Return the details of a file, of a folder's files of a known format, or of the files that match a pattern."""
+    if fs.isfile(root):
+        return {root: fs.info(root)}
+    if fs.isdir(root):
+        found = _follow_links(fs, fs.find(root, detail=True))
+        details = {path: info for path, info in found if _is_part(path.removeprefix(root), info, format_)}
+    elif fs.exists(root):
+        details = {root: fs.info(root)}
+    elif has_magic(root):
+        found = _follow_links(fs, fs.glob(_escape_folders(fs, root), detail=True))
+        details = {path: info for path, info in found if info["type"] != "directory"}
+    else:
+        raise FileNotFoundError
+    for path, info in details.items():
+        if info["type"] == "directory":
+            raise KonerError(f"{path} is a link to a folder; give a pattern of the folders to read, such as */*.jsonl")
+        if info["type"] != "file":
+            raise KonerError(f"{path} is no regular file")
+    return details
 
 
-def _format_of(path: str) -> InputFormat | None:
+def _follow_links(fs: AbstractFileSystem, listed: dict[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield listed files with the details of the targets of links, and with details that a listing lacks."""
+    for path, info in listed.items():
+        with translate_errors(path):
+            yield path, fs.info(path) if info.get("islink") or info.get("size") is None else info
+
+
+def _escape_folders(fs: AbstractFileSystem, pattern: str) -> str:
+    """Escape the folders at the start of a pattern that exist by their name, such as `c[1]` in `c[1]/*.txt`."""
+    parts = pattern.split("/")
+    for i in range(len(parts) - 1, 0, -1):
+        if has_magic(head := "/".join(parts[:i])) and fs.isdir(head):
+            return "/".join([re.sub(r"([*?[])", r"[\1]", head), *parts[i:]])
+    return pattern
+
+
+def _check_extensions(files: Sequence[CorpusFile]) -> None:
+    for file in files:
+        if set(_split_extensions(file.address)[1]) & _UNREADABLE_EXTENSIONS:
+            raise KonerError(f"{file.address} is an archive or compressed in a way that can't be read; unpack it")
+
+
+def _is_part(relative_path: str, details: dict[str, Any], format_: InputFormat | None) -> bool:
+    """Return whether a file of a folder belongs to the input; a link to a folder does, as it may hold such files."""
+    if any(part[0] in "._" for part in PurePosixPath(relative_path.lstrip("/")).parts):
+        return False
+    found = _infer_format(relative_path)
+    return details["type"] == "directory" or (found is not None and format_ in (None, found))
+
+
+def _infer_format(path: str) -> InputFormat | None:
+    return _EXTENSIONS.get(_split_extensions(path)[0])
+
+
+def _split_extensions(path: str) -> tuple[str, list[str]]:
+    """Return the extension of the content, and those of archives and compression that follow it."""
     name = PurePosixPath(path.lower())
-    return _FORMAT_OF.get((name.with_suffix("") if is_compressed(path.lower()) else name).suffix)
+    outer: list[str] = []
+    while name.suffix in COMPRESSIONS or name.suffix in _UNREADABLE_EXTENSIONS:
+        outer.append(name.suffix)
+        name = name.with_suffix("")
+    return name.suffix, outer
 
 
-def _version(info: dict[str, Any]) -> str:
-    # By whichever name a file system has it.
-    changed = next((info[key] for key in ("ETag", "etag", "md5Hash", "mtime", "LastModified") if info.get(key)), None)
-    return f"{info.get('size')} {changed}"
+def _version(details: dict[str, Any]) -> str:
+    changed = next((details[key] for key in _VERSION_KEYS if details.get(key)), None)
+    return f"{details.get('size')} {changed}"

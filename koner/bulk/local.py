@@ -1,4 +1,4 @@
-"""The engine of one machine: processes, each with a model of its own."""
+"""The engine for one machine: worker processes, each with its own model."""
 
 from __future__ import annotations
 
@@ -9,58 +9,72 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import islice
-from multiprocessing.connection import wait as wait_for
+from multiprocessing.connection import wait as wait_for_connections
 from threading import Thread
 
 from koner.bulk.blocks import Block
-from koner.bulk.job import Plan
-from koner.bulk.tagging import BlockTagger, Done, ModelChoice
+from koner.bulk.folder import Folder
+from koner.bulk.plan import Plan
+from koner.bulk.tagging import BlockResult, BlockTagger, ModelSpec
 from koner.errors import KonerError
 
-# Blocks that wait at each worker, so that it need not.
-_AHEAD = 2
-# Deaths of workers without a block done in between, after which it is no accident.
-_DEATHS = 3
+# Blocks assigned per worker, so that a worker that finishes one has the next at once.
+_BLOCKS_PER_WORKER = 2
+# Deaths of workers in a row, without a finished block in between, that end the run.
+_MAX_DEATHS = 3
 
 _tagger: BlockTagger
 
 
-def run(plan: Plan, blocks: list[Block], address: str, model: ModelChoice, workers: int) -> Iterator[Done]:
-    """Tags blocks in `workers` processes; gives each as it is done. A worker that dies is replaced.
+def run(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec, workers: int) -> Iterator[BlockResult]:
+    """Tag blocks in worker processes, and yield each block's result when it is finished.
 
-    Raises `KonerError` as the tagging does, and where workers die again and again.
+    A worker that dies is replaced, and its blocks are assigned again.
+
+    Args:
+        plan: The plan of the run.
+        blocks: The blocks to tag.
+        folder: The output folder.
+        model: The model that each worker loads.
+        workers: The number of processes.
+
+    Raises:
+        KonerError: If the input can't be read or the output can't be written, or workers die again and again.
     """
-    left = {block.number: block for block in blocks}
+    remaining = {block.number: block for block in blocks}
     deaths = 0
-    while left:
+    while remaining:
         try:
-            for done in _run(plan, list(left.values()), address, model, workers):
+            for result in _run_pool(plan, list(remaining.values()), folder, model, workers):
                 deaths = 0
-                del left[done.number]
-                yield done
+                del remaining[result.number]
+                yield result
         except BrokenProcessPool:
             deaths += 1
-            if deaths == _DEATHS:
+            if deaths == _MAX_DEATHS:
                 raise KonerError(
-                    f"{deaths} workers in turn were killed before they had done a block; is there memory for "
+                    f"{deaths} workers in a row were killed before they finished a block; is there memory for "
                     f"{workers} of them (--workers)?"
                 ) from None
 
 
-def _run(plan: Plan, blocks: list[Block], address: str, model: ModelChoice, workers: int) -> Iterator[Done]:
-    # Not forked: threads of the parent (of fsspec, of Arrow) would be gone in the middle of what they do.
+def _run_pool(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec, workers: int) -> Iterator[BlockResult]:
+    # A forked worker would inherit locks that threads of fsspec or Arrow hold, but not these threads.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(blocks)), context, _start, (replace(plan, blocks=[]), address, model))
+    arguments = (replace(plan, blocks=[]), folder, model)
+    pool = ProcessPoolExecutor(min(workers, len(blocks)), context, _initialize_worker, arguments)
     try:
-        waiting = iter(blocks)
-        running: set[Future[Done]] = {pool.submit(_tag, block) for block in islice(waiting, workers * _AHEAD)}
+        queue = iter(blocks)
+        running: set[Future[BlockResult]] = {
+            pool.submit(_tag, block) for block in islice(queue, workers * _BLOCKS_PER_WORKER)
+        }
         while running:
-            ready, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in ready:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
                 yield future.result()
-            running |= {pool.submit(_tag, block) for block in islice(waiting, len(ready))}
+            running |= {pool.submit(_tag, block) for block in islice(queue, len(done))}
     except BaseException:
-        # Whatever ends the run, Ctrl-C too, need not wait for the blocks that are being tagged.
+        # An error or Ctrl-C ends the run at once, without waiting for blocks that are being tagged.
         for process in multiprocessing.active_children():
             process.kill()
         raise
@@ -68,18 +82,18 @@ def _run(plan: Plan, blocks: list[Block], address: str, model: ModelChoice, work
         pool.shutdown(cancel_futures=True)
 
 
-def _start(plan: Plan, address: str, model: ModelChoice) -> None:
+def _initialize_worker(plan: Plan, folder: Folder, model: ModelSpec) -> None:
     global _tagger
-    _tagger = BlockTagger(plan, address, model.load)
-    Thread(target=_end_with_parent, daemon=True).start()
+    _tagger = BlockTagger(plan, folder, model.load)
+    Thread(target=_exit_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
-    """Ends the worker when its parent is gone: killed, that could not tell it."""
+def _exit_with_parent() -> None:
+    """End the worker when its parent ends: a killed parent can't stop its workers."""
     if parent := multiprocessing.parent_process():
-        wait_for([parent.sentinel])
+        wait_for_connections([parent.sentinel])
         os._exit(1)
 
 
-def _tag(block: Block) -> Done:
+def _tag(block: Block) -> BlockResult:
     return _tagger(block)

@@ -1,4 +1,4 @@
-"""Rows of a corpus as they come from a file: the sound ones as Arrow tables, the malformed put aside with a reason."""
+"""Rows of a corpus as they are read: valid rows as Arrow tables, malformed rows rejected with a reason."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 
 import pyarrow as pa
 
-# Rows read, and tagged, at once. More save little padding.
+# The number of rows that are read and tagged at once. More would save little padding.
 BATCH_ROWS = 1024
-LONGEST_TEXT = 1_000_000  # code points
+MAX_TEXT_LENGTH = 1_000_000  # code points
 REJECTED_SCHEMA = pa.schema(
     [("file", pa.string()), ("number", pa.int64()), ("reason", pa.string()), ("row", pa.string())]
 )
-_SHOWN = 100_000  # characters of a malformed row
+_MAX_ROW_LENGTH = 100_000  # characters of a rejected row that are stored
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
-    """A malformed row: its file, its number there counted from 1, what is wrong, and the row as text."""
+class RejectedRow:
+    """A malformed row: its file, its number in the file (from 1), the reason, and the row as text."""
 
     file: str
     number: int
@@ -26,32 +26,46 @@ class Rejected:
     row: str
 
     def to_row(self) -> dict[str, Any]:
-        """Lays it out as a row of `REJECTED_SCHEMA`, a very long one cut."""
-        return {"file": self.file, "number": self.number, "reason": self.reason, "row": self.row[:_SHOWN]}
+        """Return a row of `REJECTED_SCHEMA`; the text of a very long row is truncated."""
+        return {"file": self.file, "number": self.number, "reason": self.reason, "row": self.row[:_MAX_ROW_LENGTH]}
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive rows: the sound ones with the input's columns, their texts, and the malformed ones."""
+    """Consecutive rows.
+
+    Attributes:
+        table: The valid rows, with the columns of the input.
+        texts: The texts of the valid rows.
+        rejected: The malformed rows.
+    """
 
     table: pa.Table
     texts: list[str]
-    rejected: list[Rejected]
+    rejected: list[RejectedRow]
 
 
-def checked_text(value: Any, column: str) -> str:
-    """The text of a row; raises ValueError that says what is wrong with it."""
+def check_text(value: Any, column: str) -> str:
+    """Return the text of a row.
+
+    Raises:
+        ValueError: If the value is null, not a string or too long.
+    """
     if value is None:
         raise ValueError(f"'{column}' is null")
     if not isinstance(value, str):
-        raise ValueError(f"'{column}' is no string")
-    if len(value) > LONGEST_TEXT:
-        raise ValueError(f"'{column}' has {len(value)} characters, more than {LONGEST_TEXT}")
+        raise ValueError(f"'{column}' is not a string")
+    if len(value) > MAX_TEXT_LENGTH:
+        raise ValueError(f"'{column}' has {len(value)} characters, more than {MAX_TEXT_LENGTH}")
     return value
 
 
-def decoded(line: bytes) -> str:
-    """UTF-8 bytes as text; raises ValueError that names the first wrong byte."""
+def decode_utf8(line: bytes) -> str:
+    """Decode UTF-8.
+
+    Raises:
+        ValueError: If the bytes are not UTF-8; the message names the position of the first invalid byte, from 1.
+    """
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,47 +1,54 @@
-"""`koner tag --engine`: a run over a corpus from beginning to end, or from where it stopped."""
+"""`koner tag --engine`: a checkpointed run over a corpus."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 from koner.bulk import local, ray_data
+from koner.bulk.addresses import absolute_address
 from koner.bulk.blocks import Block
-from koner.bulk.files import Folder, absolute
-from koner.bulk.job import REJECTED, Plan, finished, prepare, rejected_rows
-from koner.bulk.tagging import Done, ModelChoice
+from koner.bulk.choices import EngineName
+from koner.bulk.folder import Folder
+from koner.bulk.plan import REJECTED, Plan, check_input, count_rejected_rows, finished_blocks, prepare_plan
+from koner.bulk.tagging import BlockResult, ModelSpec, hash_model
 from koner.errors import KonerError
-from koner.locking import folder_hash
-from koner.runtime import default_device, usable_cores
+from koner.hardware import default_device, usable_cores
 
-EngineName = Literal["local", "ray"]
-ENGINES: tuple[EngineName, ...] = get_args(EngineName)
-
-_Tagging = Callable[[Plan, list[Block], str, ModelChoice], Iterator[Done]]
+_Engine = Callable[[Plan, list[Block], Folder, ModelSpec], Iterator[BlockResult]]
 
 
 class Progress(Protocol):
-    """What shows how far a run is, as `tqdm` does: called with the rows there are and those that are done."""
+    """A progress bar such as `tqdm`, created with the number of all rows and of the finished rows."""
 
-    def __call__(self, *, total: int, initial: int) -> AbstractContextManager[Any]: ...
+    def __call__(self, *, total: int, initial: int) -> AbstractContextManager[Any]:
+        """Return a progress bar for `total` rows, of which `initial` are done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Total:
-    """A run that is complete: its rows, those tagged and put aside, and where these are."""
+class RunSummary:
+    """The summary of a complete run, as `koner tag` prints it.
+
+    Attributes:
+        blocks: The number of blocks.
+        rows: The number of rows.
+        rejected: The number of rejected rows.
+        rejected_address: The address of the folder that holds them.
+    """
 
     blocks: int
     rows: int
     rejected: int
-    aside: str
+    rejected_address: str
 
     def __str__(self) -> str:
-        told = f"{self.rows:,} rows in {self.blocks:,} blocks: {self.rows - self.rejected:,} tagged"
-        return f"{told}, {self.rejected:,} put aside" + (f" in {self.aside}" if self.rejected else "")
+        tagged = f"{self.rows:,} rows in {self.blocks:,} blocks: {self.rows - self.rejected:,} tagged"
+        return f"{tagged}, {self.rejected:,} rejected" + (f" to {self.rejected_address}" if self.rejected else "")
 
 
 def tag_corpus(
@@ -55,39 +62,51 @@ def tag_corpus(
     device: str | None = None,
     threads: int | None = None,
     **settings: Any,
-) -> Total:
-    """Tags a corpus into a folder, both at any address; `settings` are those of `koner.bulk.job.prepare`.
+) -> RunSummary:
+    """Tag a corpus into a folder, or resume an interrupted run: finished blocks are kept.
 
-    Blocks that are done stay as they are. `workers` are processes or actors of `threads` threads each, one unless
-    given; unless given, there are as many as the cores or GPUs at hand allow. Raises `KonerError` for whatever a user
-    can put right; what is done by then stays.
+    Args:
+        source: The address of the corpus.
+        output: The address of the folder.
+        model: The folder of the model.
+        engine: The engine that runs the workers.
+        progress: The progress bar.
+        workers: The number of workers (processes or actors); None for as many as the cores or GPUs allow.
+        device: The device that runs the model; None for the fastest one of the worker's machine.
+        threads: The number of threads of each worker; None for one.
+        **settings: The keyword arguments of `koner.bulk.plan.prepare_plan`.
+
+    Raises:
+        KonerError: If the user can correct the error. Blocks finished by then are kept.
     """
-    if not (model / "config.json").is_file():
+    if not os.path.isfile(model / "config.json"):
         raise KonerError(f"{model} holds no model; run `dvc repro` or `dvc pull`")
-    folder = Folder(absolute(output))
-    choice = ModelChoice(model.resolve(), folder_hash(model), device, threads or 1)
-    with ExitStack() as opened:
-        # First what may be missing, then what takes long.
-        tag = _engine(engine, workers, choice, opened)
-        plan = prepare(source, folder, choice.hash, **settings)
-        done = finished(folder)
-        left = [block for block in plan.blocks if block.name not in done]
+    folder = Folder(absolute_address(output))
+    spec = ModelSpec(model.resolve(), hash_model(model), device, threads or 1)
+    with ExitStack() as stack:
+        # Ray may be missing, so check it before the input is read, which takes long.
+        run = _start_engine(engine, workers, spec, stack)
+        stack.enter_context(folder.lock())
+        plan = prepare_plan(source, folder, spec.hash, **settings)
+        finished = finished_blocks(folder)
+        remaining = [block for block in plan.blocks if block.name not in finished]
         rows = sum(block.rows for block in plan.blocks)
-        with progress(total=rows, initial=rows - sum(block.rows for block in left)) as bar:
-            for found in tag(plan, left, folder.address, choice) if left else ():
-                bar.update(found.tagged + found.rejected)
-    if lost := {block.name for block in plan.blocks} - finished(folder):
-        raise KonerError(
-            f"{len(lost)} files of {folder.address} are not there, {min(lost)} the first; is it a place that every "
-            "worker reaches?"
-        )
-    folder.remove_drafts()
-    return Total(len(plan.blocks), rows, rejected_rows(folder), f"{folder.address}/{REJECTED}")
+        with progress(total=rows, initial=rows - sum(block.rows for block in remaining)) as bar:
+            for result in run(plan, remaining, folder, spec) if remaining else ():
+                bar.update(result.tagged + result.rejected)
+        check_input(plan)
+        if missing := {block.name for block in plan.blocks} - finished_blocks(folder):
+            raise KonerError(
+                f"{len(missing)} files of {folder.address} are missing, the first is {min(missing)}; is the folder on "
+                "storage that every worker reaches?"
+            )
+        folder.remove_temporary_files()
+        return RunSummary(len(plan.blocks), rows, count_rejected_rows(folder), f"{folder.address}/{REJECTED}")
 
 
-def _engine(name: EngineName, workers: int | None, model: ModelChoice, opened: ExitStack) -> _Tagging:
+def _start_engine(name: EngineName, workers: int | None, model: ModelSpec, stack: ExitStack) -> _Engine:
     if name == "ray":
-        return partial(ray_data.run, opened.enter_context(ray_data.cluster()), workers=workers)
-    # A GPU is one worker's; for several on one machine there is Ray.
-    many = usable_cores() // model.threads if (model.device or default_device()) == "cpu" else 1
-    return partial(local.run, workers=workers or max(1, many))
+        return partial(ray_data.run, stack.enter_context(ray_data.connect()), workers=workers)
+    # One worker per GPU; Ray is the engine for several GPUs.
+    default_workers = usable_cores() // model.threads if (model.device or default_device()) == "cpu" else 1
+    return partial(local.run, workers=workers or max(1, default_workers))

@@ -1,4 +1,4 @@
-"""A block of a corpus to a file of the output, the same way under every engine."""
+"""Tagging a block of a corpus into a file of the output, in the same way under every engine."""
 
 from __future__ import annotations
 
@@ -12,45 +12,59 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from koner.answers import answer
+from koner.bulk.addresses import translate_errors
 from koner.bulk.blocks import Block
-from koner.bulk.files import Folder, told
-from koner.bulk.job import REJECTED, Plan
+from koner.bulk.files import check_version
+from koner.bulk.folder import Folder
+from koner.bulk.plan import REJECTED, Plan
 from koner.bulk.rows import REJECTED_SCHEMA, Batch
 from koner.errors import KonerError
-from koner.locking import folder_hash
-from koner.parquet import ROW_GROUP
+from koner.inference.answers import AnswerEntity, build_answers
+from koner.release.hashing import folder_hash
+from koner.storage.parquet import ROW_GROUP
 
 if TYPE_CHECKING:
-    from koner.tagger import Tagger
+    from koner.inference.tagger import Tagger
 
-# An entity as `POST /infer` answers it.
+_ARROW_TYPES: dict[Any, pa.DataType] = {float: pa.float64(), int: pa.int32()}
+# The fields of an entity in an answer; those that are no numbers are strings.
 ENTITY = pa.struct(
-    [
-        ("entity_group", pa.string()),
-        ("score", pa.float64()),
-        ("word", pa.string()),
-        ("start", pa.int32()),
-        ("end", pa.int32()),
-    ]
+    [(name, _ARROW_TYPES.get(field.annotation, pa.string())) for name, field in AnswerEntity.model_fields.items()]
 )
-# Texts beyond these go to the tagger later, so that what it holds at once is bounded.
-_CHARACTERS = 1 << 18
+# The texts that are tagged at once have at most this many characters, which bounds the tagger's memory.
+_GROUP_CHARACTERS = 1 << 18
 _ROW_GROUP_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """A block that is done, and how many rows of it were tagged and put aside."""
+class BlockResult:
+    """A finished block: its number, and its numbers of tagged and rejected rows."""
 
     number: int
     tagged: int
     rejected: int
 
 
+def hash_model(folder: Path) -> str:
+    """Return DVC's hash of the folder of a model.
+
+    Raises:
+        KonerError: If a file in it can't be read.
+    """
+    with translate_errors(str(folder)):
+        return folder_hash(folder)
+
+
 @dataclass(frozen=True, slots=True)
-class ModelChoice:
-    """The model that workers load, its hash, and what each runs it on; `device` None is what is fastest there."""
+class ModelSpec:
+    """The model that every worker loads.
+
+    Attributes:
+        folder: The folder of the model.
+        hash: The hash of the folder when the run started.
+        device: The device that runs the model; None for the fastest one of the worker's machine.
+        threads: The number of threads of each worker.
+    """
 
     folder: Path
     hash: str
@@ -58,118 +72,142 @@ class ModelChoice:
     threads: int = 1
 
     def load(self) -> Tagger:
-        """Loads the model; raises `KonerError` where its folder no longer holds the one the run began with."""
-        # The tokenizer would take every core, however many workers share them. Read when it first runs.
+        """Load the model.
+
+        Raises:
+            KonerError: If the folder can't be read, or has changed since the run started.
+        """
+        # The tokenizer reads this variable when it first runs; without it, every worker would use all cores.
         os.environ["RAYON_NUM_THREADS"] = str(self.threads)
-        if folder_hash(self.folder) != self.hash:
-            raise KonerError(f"{self.folder} has changed since the run began; start it again")
-        from koner.tagger import Tagger
+        if hash_model(self.folder) != self.hash:
+            raise KonerError(f"{self.folder} has changed since the run started; run the command again")
+        from koner.inference.tagger import Tagger
 
         return Tagger.load(self.folder, self.device, self.threads)
 
 
 class BlockTagger:
-    """Tags blocks of a plan into a folder, one after another, with a model of its own that it loads for the first."""
+    """A tagger of blocks with its own model, which is loaded for the first block.
 
-    def __init__(self, plan: Plan, address: str, load: Callable[[], Tagger]) -> None:
+    Args:
+        plan: The plan of the run.
+        folder: The output folder.
+        load: A function that loads the model.
+    """
+
+    def __init__(self, plan: Plan, folder: Folder, load: Callable[[], Tagger]) -> None:
         self._plan = plan
-        self._folder = Folder(address)
+        self._folder = folder
         self._load = load
         self._tagger: Tagger | None = None
 
-    def __call__(self, block: Block) -> Done:
-        """Reads a block, tags it and writes its file, its malformed rows first; one that is there stays.
+    def __call__(self, block: Block) -> BlockResult:
+        """Tag a block and write its output file, in memory that does not grow with the block.
 
-        Constant in memory however large the block. Raises `KonerError` where its input can't be read.
+        The file of the malformed rows is completed first. An output file that exists is kept.
+
+        Raises:
+            KonerError: If the input can't be read or is not the one that was planned, or the output can't be written.
         """
-        if self._folder.has(block.name):  # an engine may hand out a block again that had been done
-            return self._found(block)
-        columns, job = self._plan.columns, self._plan.job
-        with ExitStack() as whole:
-            part = whole.enter_context(_written(self._folder, block.name, columns.append(_field(job.into))))
-            # It ends before the part does: where that is, its malformed rows are.
-            aside = whole.enter_context(ExitStack())
-            rejected: _Part | None = None
-            for batch in self._batches(block):
-                entities = pa.array(self._entities(batch.texts), pa.list_(ENTITY))
-                part.write(batch.table.append_column(_field(job.into), entities))
+        if self._folder.has(block.name):  # an engine may assign a finished block again
+            return self._read_result(block)
+        columns, manifest = self._plan.columns, self._plan.manifest
+        entities_field = pa.field(manifest.into, pa.list_(ENTITY))
+        with ExitStack() as stack:
+            output = stack.enter_context(_open_output(self._folder, block.name, columns.append(entities_field)))
+            # Closed before the output: if the output file exists, the rejected rows are complete.
+            rejected_stack = stack.enter_context(ExitStack())
+            rejected: _Output | None = None
+            for batch in self._read_batches(block):
+                entities = pa.array(self._tag_texts(batch.texts), pa.list_(ENTITY))
+                output.write(batch.table.append_column(entities_field, entities))
                 if batch.rejected:
-                    name = f"{REJECTED}/{block.name}"
-                    rejected = rejected or aside.enter_context(_written(self._folder, name, REJECTED_SCHEMA))
-                    rejected.write(pa.Table.from_pylist([r.to_row() for r in batch.rejected], REJECTED_SCHEMA))
-        return Done(block.number, part.rows, rejected.rows if rejected else 0)
+                    rejected = rejected or rejected_stack.enter_context(
+                        _open_output(self._folder, f"{REJECTED}/{block.name}", REJECTED_SCHEMA)
+                    )
+                    rejected.write(pa.Table.from_pylist([row.to_row() for row in batch.rejected], REJECTED_SCHEMA))
+        return BlockResult(block.number, output.rows, rejected.rows if rejected else 0)
 
-    def _found(self, block: Block) -> Done:
-        with self._folder.reading(block.name) as file, pq.ParquetFile(file) as parquet:
+    def _read_result(self, block: Block) -> BlockResult:
+        with self._folder.open_to_read(block.name) as file, pq.ParquetFile(file) as parquet:
             tagged = parquet.metadata.num_rows
-        return Done(block.number, tagged, block.rows - tagged)
+        return BlockResult(block.number, tagged, block.rows - tagged)
 
-    def _batches(self, block: Block) -> Iterator[Batch]:
+    def _read_batches(self, block: Block) -> Iterator[Batch]:
         for piece in block.pieces:
-            with told(piece.address):
-                yield from self._plan.read(piece)
+            try:
+                with translate_errors(piece.address):
+                    yield from self._plan.read(piece)
+            except KonerError:
+                check_version(piece.address, piece.version)  # the reason for most errors, if it has changed
+                raise
+            check_version(piece.address, piece.version)
 
-    def _entities(self, texts: list[str]) -> Iterator[list[dict[str, Any]]]:
+    def _tag_texts(self, texts: list[str]) -> Iterator[list[dict[str, Any]]]:
         tagger = self._tagger = self._tagger or self._load()
-        job = self._plan.job
-        for group in _groups(texts):
-            for text, tagged in zip(group, tagger.tag_all(group), strict=True):
-                found = answer(text, tagged, offsets=job.offsets, min_score=job.min_score, labels=job.labels)
-                yield found["result"]
+        manifest = self._plan.manifest
+        for group in _group_texts(texts):
+            answers = build_answers(
+                group,
+                [tagged.entities for tagged in tagger.tag_all(group)],
+                offsets=manifest.offsets,
+                min_score=manifest.min_score,
+                labels=manifest.labels,
+            )
+            for answer in answers:
+                yield answer.model_dump()["result"]
 
 
-class _Part:
-    """A Parquet file that is written in row groups of bounded rows and bytes."""
+class _Output:
+    """A Parquet file written in row groups of bounded rows and bytes; `rows` is the number of rows so far."""
 
     def __init__(self, writer: pq.ParquetWriter, address: str) -> None:
         self.rows = 0
         self._writer = writer
         self._address = address
-        self._waiting: list[pa.Table] = []
+        self._buffer: list[pa.Table] = []
 
     def write(self, table: pa.Table) -> None:
-        """Adds rows."""
         self.rows += table.num_rows
-        self._waiting.append(table.cast(self._writer.schema))
-        waiting = sum(t.num_rows for t in self._waiting), sum(t.nbytes for t in self._waiting)
-        if waiting[0] >= ROW_GROUP or waiting[1] >= _ROW_GROUP_BYTES:
+        self._buffer.append(table.cast(self._writer.schema))
+        rows = sum(buffered.num_rows for buffered in self._buffer)
+        size = sum(buffered.nbytes for buffered in self._buffer)
+        if rows >= ROW_GROUP or size >= _ROW_GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Writes the rows that wait as a row group."""
-        if self._waiting:
-            with told(self._address, "write"):
-                self._writer.write_table(pa.concat_tables(self._waiting))
-            self._waiting = []
+        """Write the buffered rows as a row group."""
+        if self._buffer:
+            with translate_errors(self._address, "write"):
+                self._writer.write_table(pa.concat_tables(self._buffer))
+            self._buffer = []
 
 
 @contextmanager
-def _written(folder: Folder, name: str, schema: pa.Schema) -> Iterator[_Part]:
+def _open_output(folder: Folder, name: str, schema: pa.Schema) -> Iterator[_Output]:
+    """Open a Parquet file of a folder for an atomic write."""
     address = f"{folder.address}/{name}"
-    with folder.writing(name) as file:
+    with folder.open_to_write(name) as file:
         writer = pq.ParquetWriter(file, schema, compression="zstd")
-        part = _Part(writer, address)
+        output = _Output(writer, address)
         try:
-            yield part
-            part.flush()
+            yield output
+            output.flush()
         except BaseException:
-            # Before the file is, or it would complain when it is collected.
+            # Close the writer before the file: its finalizer raises otherwise.
             with suppress(Exception):
                 writer.close()
             raise
-        with told(address, "write"):
+        with translate_errors(address, "write"):
             writer.close()
 
 
-def _field(name: str) -> pa.Field:
-    return pa.field(name, pa.list_(ENTITY))
-
-
-def _groups(texts: list[str]) -> Iterator[list[str]]:
+def _group_texts(texts: list[str]) -> Iterator[list[str]]:
+    """Divide texts into groups of at most `_GROUP_CHARACTERS` characters, or of one longer text."""
     group: list[str] = []
     size = 0
     for text in texts:
-        if group and size + len(text) > _CHARACTERS:
+        if group and size + len(text) > _GROUP_CHARACTERS:
             yield group
             group, size = [], 0
         group.append(text)

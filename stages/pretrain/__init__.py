@@ -1,1 +1,1 @@
-"""A DVC project of its own, not run by the pipeline: makes a base model of raw text (`dvc repro` in this folder)."""
+"""The pretraining of a base model on raw text: a DVC project of its own (run `dvc repro` in this folder)."""

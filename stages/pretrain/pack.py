@@ -1,29 +1,36 @@
-"""Reads the raw text once: a tokenizer, and packs of tokens with their words and morphemes."""
+"""Read the raw text, and write a tokenizer and packs of tokens with their words and morphemes."""
 
+import logging
 from pathlib import Path
 
-from koner.base_model import SCRATCH
-from koner.errors import told_plainly
-from koner.masked_models import read_base
-from koner.outputs import whole_folder
-from koner.pretrain_params import load_pretrain_params
-from koner.pretraining_data import prepare_packs
+from koner.params import SCRATCH
+from koner.pretraining.models import load_base_model
+from koner.pretraining.params import load_pretrain_params
+from koner.pretraining.prepare import HELD_OUT, TRAIN, prepare_packs
+from koner.storage.outputs import atomic_directory
+from koner.versions import version_metrics
+from stages import run_stage
 
 PACKS = Path("data/packs")
 
+_logger = logging.getLogger("stages.pretrain.pack")
+
 
 def main() -> None:
+    version_metrics("pack", Path("../versions.yaml"))
     params = load_pretrain_params()
-    tokenizer = None if params.base_model == SCRATCH else read_base(params)[1]
-    with whole_folder(PACKS) as folder:
-        packed = prepare_packs(params, tokenizer, folder)
-    print(
-        f"pack: {sum(packed.texts)} texts, {packed.tokens} tokens; {packed.packs['train']} packs of {params.length} to "
-        f"train on, {packed.packs['held']} held out",
-        flush=True,
+    tokenizer = None if params.base_model == SCRATCH else load_base_model(params)[1]
+    with atomic_directory(PACKS) as folder:
+        summary = prepare_packs(params, tokenizer, folder)
+    _logger.info(
+        "pack: %d texts, %d tokens; %d packs of %d to train on, %d held out",
+        sum(summary.texts),
+        summary.tokens,
+        summary.packs[TRAIN],
+        params.length,
+        summary.packs[HELD_OUT],
     )
 
 
 if __name__ == "__main__":
-    with told_plainly():
-        main()
+    run_stage(main)

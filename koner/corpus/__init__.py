@@ -1,0 +1,1 @@
+"""Annotated sentences: schema, checks, sources, statistics and splits."""

@@ -1,0 +1,1 @@
+"""Formats of annotated corpora, each with a reader and a writer."""

@@ -1,0 +1,166 @@
+"""Entities that a source gives by offsets: checks, offsets in other units, white space at the edges, overlaps."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from koner.corpus.characters import quote
+from koner.corpus.raw import RawEntity, RawSentence
+from koner.corpus.source_report import Rules, SourceReport
+from koner.labels.bio import Entity
+from koner.labels.label_set import why_not_a_label
+from koner.params import Overlaps
+
+# By unit of offsets: the encoding of the text in it, and the bytes per unit.
+_UNITS = {"UTF-16 code units": ("utf-16-le", 2), "bytes": ("utf-8", 1)}
+# The last code point of one UTF-16 code unit.
+_LAST_OF_ONE_UNIT = "\uffff"
+
+
+def resolve_spans(raw: RawSentence, rules: Rules, report: SourceReport) -> tuple[str, list[Entity]]:
+    """Return the text of a raw sentence and its entities: disjoint, in order, in code points.
+
+    Raises:
+        ValueError: If an entity is not valid, or if two overlap and `rules` does not say which one to keep.
+    """
+    text = raw.text
+    if not isinstance(text, str):
+        raise ValueError(f"the text is {type(text).__name__}, not text")
+    entities = [_check(entity) for entity in raw.entities or ()]
+    wrong = next((entity for entity in entities if not _agrees(text, entity)), None)
+    if wrong:
+        entities = _convert_units(raw, text, entities, wrong, report)
+    elif raw.may_be_utf16 and any(e.form is None and max(text[: e.end]) > _LAST_OF_ONE_UNIT for e in entities):
+        detail = "a character of two UTF-16 code units is before an entity, whose text is not given"
+        report.add("unproven_offsets", raw.where, raw.id, detail)
+    spans = [Entity(entity.start, entity.end, entity.label) for entity in entities]
+    spans = trim(text, spans, raw, report)
+    unique = list(dict.fromkeys(spans))
+    if len(unique) < len(spans):
+        report.add("merged_duplicates", raw.where, raw.id, f"{len(spans) - len(unique)} entities are there twice")
+    return text, _resolve_overlaps(text, unique, raw, rules.overlaps, report)
+
+
+def trim(text: str, entities: list[Entity], raw: RawSentence, report: SourceReport) -> list[Entity]:
+    """Return entities without the white space at their edges; each that changes is reported.
+
+    Raises:
+        ValueError: If an entity is nothing but white space.
+    """
+    if not any(text[e.start].isspace() or text[e.end - 1].isspace() for e in entities):
+        return entities
+    trimmed = []
+    for entity in entities:
+        form = text[entity.start : entity.end]
+        if not form.strip():
+            raise ValueError(f"the entity at {entity.start}:{entity.end} ({entity.label}) is nothing but white space")
+        start = entity.start + len(form) - len(form.lstrip())
+        kept = Entity(start, start + len(form.strip()), entity.label)
+        if kept != entity:
+            report.add("trimmed", raw.where, raw.id, f"{entity.label} {quote(form)} begins or ends with white space")
+        trimmed.append(kept)
+    return trimmed
+
+
+def _check(entity: RawEntity) -> RawEntity:
+    for name in ("start", "end"):
+        offset = getattr(entity, name)
+        if not isinstance(offset, int) or isinstance(offset, bool):
+            raise ValueError(f"the {name} of an entity is {offset!r:.60}, not a whole number")
+    place = f"of the entity at {entity.start}:{entity.end}"
+    if not isinstance(entity.label, str):
+        raise ValueError(f"the type {place} is {entity.label!r:.60}, not a name")
+    if reason := why_not_a_label(entity.label):
+        raise ValueError(f"the type {place}, {quote(entity.label)}, {reason}")
+    if entity.form is not None and not isinstance(entity.form, str):
+        raise ValueError(f"the text {place} is {entity.form!r:.60}, not text")
+    return entity
+
+
+def _agrees(text: str, entity: RawEntity) -> bool:
+    return 0 <= entity.start < entity.end <= len(text) and entity.form in (None, text[entity.start : entity.end])
+
+
+def _convert_units(
+    raw: RawSentence, text: str, entities: Sequence[RawEntity], wrong: RawEntity, report: SourceReport
+) -> list[RawEntity]:
+    """Return entities in code points whose offsets count UTF-16 code units, if the source may use these.
+
+    Raises:
+        ValueError: If not; with the unit that the texts of the entities prove, if they do.
+    """
+    proven, possible = None, None
+    for unit, (encoding, width) in _UNITS.items():
+        encoded = text.encode(encoding, "surrogatepass")
+        convert = _converter(encoded, encoding, width)
+        converted = [in_text for entity in entities if (in_text := convert(entity))]
+        if len(converted) < len(entities) or any(not _agrees(text, entity) for entity in converted):
+            continue
+        if all(entity.form is not None for entity in entities):
+            proven = proven or (unit, converted)
+        possible = possible or unit
+    if proven and raw.may_be_utf16 and proven[0] == "UTF-16 code units":
+        report.add("converted_offsets", raw.where, raw.id, f"{len(entities)} entities by {proven[0]}")
+        return proven[1]
+    if proven:
+        hint = f"; the texts of the entities show that the offsets count {proven[0]}, not code points"
+    else:
+        hint = f"; the offsets may count {possible}" if possible else ""
+    raise ValueError(_describe(text, wrong) + hint)
+
+
+def _converter(encoded: bytes, encoding: str, width: int) -> Callable[[RawEntity], RawEntity | None]:
+    """Return a function that converts the offsets of an entity from units of an encoding to code points."""
+
+    def convert(entity: RawEntity) -> RawEntity | None:
+        first, last = entity.start * width, entity.end * width
+        if not 0 <= first < last <= len(encoded):
+            return None
+        try:
+            start = len(encoded[:first].decode(encoding))
+            end = start + len(encoded[first:last].decode(encoding))
+        except UnicodeDecodeError:
+            return None
+        return RawEntity(start, end, entity.label, entity.form)
+
+    return convert
+
+
+def _describe(text: str, entity: RawEntity) -> str:
+    span = f"the entity at {entity.start}:{entity.end} ({entity.label})"
+    if entity.start >= entity.end:
+        return f"{span} does not begin before its end"
+    if entity.start < 0 or entity.end > len(text):
+        return f"{span} is not within the text, which has {len(text)} code points"
+    return f"{span} is given as {quote(entity.form)}, but the text there is {quote(text[entity.start : entity.end])}"
+
+
+def _resolve_overlaps(
+    text: str, entities: list[Entity], raw: RawSentence, overlaps: Overlaps, report: SourceReport
+) -> list[Entity]:
+    """Return disjoint entities in order: of those that overlap, the longer or the shorter are kept.
+
+    Among entities of one length, the first one is kept; among those of one span, the one that the source names first.
+    """
+    entities = sorted(entities, key=lambda entity: (entity.start, entity.end))
+    pair = next(((a, b) for a, b in pairwise(entities) if b.start < a.end), None)
+    if pair is None:
+        return entities
+    if overlaps == "error":
+        (a, b) = pair
+        raise ValueError(
+            f"the entities {quote(text[a.start : a.end])} ({a.label}) and {quote(text[b.start : b.end])} ({b.label}) "
+            "overlap; set `overlaps` to outermost or innermost to keep one of them"
+        )
+    sign = -1 if overlaps == "outermost" else 1
+    kept: list[Entity] = []
+    for entity in sorted(entities, key=lambda entity: sign * (entity.end - entity.start)):
+        i = bisect_left(kept, entity.start, key=lambda other: other.start)
+        if (i and kept[i - 1].end > entity.start) or (i < len(kept) and kept[i].start < entity.end):
+            form = quote(text[entity.start : entity.end])
+            report.add("dropped_overlaps", raw.where, raw.id, f"{entity.label} {form} at {entity.start}:{entity.end}")
+        else:
+            kept.insert(i, entity)
+    return kept

@@ -1,0 +1,1 @@
+"""Scores of predictions: protocols, bootstrap, slices, kinds of error, comparison, calibration."""

@@ -1,0 +1,1 @@
+"""The export of a model for serving: ONNX, quantization, temperature scaling."""

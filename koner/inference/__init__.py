@@ -1,0 +1,1 @@
+"""Inference: the tagger, its runtimes, constrained decoding, batching and answers."""

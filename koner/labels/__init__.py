@@ -1,0 +1,1 @@
+"""The BIO scheme, entities, and scores of tag sequences."""

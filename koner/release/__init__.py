@@ -1,0 +1,1 @@
+"""The model that `dvc.lock` pins, and the models of other revisions."""

@@ -1,0 +1,1 @@
+"""Plots, the HTML report, the model card and the packaged model."""

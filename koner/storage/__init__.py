@@ -1,0 +1,1 @@
+"""Files: Parquet, tables, metrics, atomic writes, and the hub."""

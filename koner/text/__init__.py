@@ -1,0 +1,1 @@
+"""Normalization, sentences, morphemes and lines of text."""

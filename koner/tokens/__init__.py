@@ -1,0 +1,1 @@
+"""Windows of tokens, the alignment of character tags to tokens, and its oracle score."""
