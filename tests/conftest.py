@@ -4,9 +4,65 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A busy machine is no fault of what is tested.
+# A busy machine makes tests slow, which is not an error.
 settings.register_profile("koner", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("koner")
+
+# The tests that start DVC, services, browsers, Ray or several processes, or train for long: `make test-fast` leaves
+# them out. They are the first that `make test` starts, so that none of them runs alone at the end.
+SLOW = (
+    "stages/test_pipeline.py",
+    "stages/test_experiments.py",
+    "stages/test_processes.py",
+    "stages/test_pretrain.py",
+    "stages/test_label_sets.py",
+    "stages/test_own_corpus.py",
+    "corpus/formats/test_round_trips.py",
+    "sweep/test_study.py",
+    "app/test_gunicorn.py",
+    "bulk/test_engines.py",
+    "release/test_travel.py",
+    "training/test_distributed.py",
+    "app/test_balancer.py",
+    "test_extras.py",
+    "test_quickstart.py",
+    "evaluation/test_comparison.py",
+    "release/test_revisions.py",
+    "app/test_openapi.py",
+    "app/test_fair_shares.py",
+    "app/test_browser.py",
+    "app/test_full_disk.py",
+    "app/test_invalid_http.py",
+    "app/test_worker.py",
+    "app/test_deploy.py",
+    "app/test_clients.py",
+    "encoder/test_base_model.py",
+    "training/test_fit.py",
+    "export/test_onnx.py",
+    "release/test_locking.py",
+    "bulk/test_doors.py",
+    "pretraining/test_train.py",
+    "tokens/test_alignment.py",
+    "evaluation/test_klue.py",
+    "training/test_dataset.py",
+    "report/test_html.py",
+    "pretraining/test_models.py",
+    "pretraining/test_prepare.py",
+    "tokens/test_text_tokenizer.py",
+    "inference/test_queueing.py",
+    "cli/test_tag.py",
+    "test_validation.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, and start them first."""
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(SLOW)}
+    for item in items:
+        if item.path in ranks:
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +73,7 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def shared(root: Path) -> Path:
-    """The folder of real KLUE sentences; a test that needs it is skipped where it is absent."""
+    """The folder of real KLUE sentences; tests that need it are skipped if it does not exist."""
     folder = Path(os.environ.get("KONER_SHARED", root.parent / "shared"))
     if not (folder / "klue-ner").is_dir():
         pytest.skip(f"needs the real KLUE sentences, and {folder} has none (set KONER_SHARED)")
