@@ -1,17 +1,18 @@
-"""What a corpus costs to tag: python -m benchmarks.corpus_tagging [--sentences 200000] [--model FOLDER]
+"""Measure the cost of tagging a corpus, in sentences per second and core.
 
-Sentences of the sample corpus, repeated with new ids, as JSON lines. `loop` is what one would write first: a plain loop
-over transformers' pipeline. `one process` is the project's tagger called on a thousand sentences at a time. `ray` and
-`local` are `koner tag --engine` as a user runs it, from the start of the program to its end, with two actors and two
-processes; what they take to start is told apart, by a run over one block. Every worker has one thread. Prints
-sentences a second by the clock and by the seconds that all processes of a way together were on a core, which is what
-a core gives whatever else the machine does; and by these hours for a billion sentences on 32 and 1,000 such cores.
+    python -m benchmarks.corpus_tagging [--sentences 200000] [--model FOLDER] [--ways WAY ...]
 
-The pipeline is slow: `--loop-sentences` says how many of the sentences it gets; its rate doesn't hang on how many.
+The corpus is JSON lines: the sentences of the sample corpus, repeated under new ids. `loop` is the simplest program, a
+loop over transformers' pipeline. `one process` calls the project's tagger with a thousand sentences at a time. `local`
+and `ray` run `koner tag --engine` with two workers, from the start of the program to its end; a run over one block
+measures their start, which is reported separately. Every worker has one thread. The pipeline is slow, so
+--loop-sentences limits the sentences of `loop`; its rate does not depend on their number.
 
-What has to be done once for all workers is told for itself: what the command that hands blocks out was on a core (with
-little `--sentences`, and `--block-rows` once small and once large, the difference is that of the blocks), and how fast
-it goes over the lines beforehand to find where blocks begin.
+Prints sentences per second by the clock, and per second of CPU time of all processes of a way, which is also meaningful
+on a busy machine; from the latter follow the hours for a billion sentences on 32 and on 1,000 such cores. Also prints
+the costs that do not scale with the workers: the CPU time of the main process of `koner tag` (with few --sentences, the
+difference between small and large --block-rows is the cost of the blocks), and how fast it finds the block boundaries
+in files of lines.
 """
 
 from __future__ import annotations
@@ -32,51 +33,68 @@ from typing import Any
 
 import psutil
 
-from benchmarks.reporting import machine, table
+from benchmarks.processes import ROOT
+from benchmarks.reporting import describe_machine, format_table, make_parser
 from koner.bulk.files import CorpusFile
-from koner.bulk.line_rows import survey
-from koner.errors import KonerError, told_plainly
-from koner.sources import SAMPLE, read_checked, read_source
+from koner.bulk.line_rows import count_lines
+from koner.corpus.sources import read_checked, read_source
+from koner.errors import KonerError, exit_on_error
+from koner.params import SAMPLE
 
-ROOT = Path(__file__).resolve().parent.parent
-AT_ONCE = 1024
+WAYS = ("loop", "one process", "local", "ray")
+BATCH_SIZE = 1024
 BLOCK_ROWS = 10_000
+WORKERS = 2
 BILLION = 10**9
 CORES = (32, 1_000)
-# Of every library that would take all cores for itself.
+_SCANS = 5
+_SAMPLE_INTERVAL = 0.2  # seconds
+# Otherwise these libraries would use all cores.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
 
 
 @dataclass(frozen=True)
-class Spent:
-    """Seconds by the clock, and seconds on cores: of all processes together, and of the command's own alone."""
+class Cost:
+    """Seconds by the clock, and seconds of CPU time of all processes and of the main process."""
 
     seconds: float
-    on_cores: float
-    of_command: float
+    cpu: float
+    main_cpu: float
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a way took: its sentences, and the whole and the start of it, each by the clock and by the cores."""
+    """The cost of tagging a number of sentences, in total and of the start."""
 
     sentences: int
-    whole: Spent
-    starting: Spent
+    total: Cost
+    start: Cost
 
     @property
     def rate(self) -> float:
-        """Sentences a second by the clock, once it runs."""
-        return self.sentences / (self.whole.seconds - self.starting.seconds)
+        """Sentences per second by the clock, without the start."""
+        return self.sentences / (self.total.seconds - self.start.seconds)
 
     @property
-    def rate_of_a_core(self) -> float:
-        """Sentences a second on a core, once it runs."""
-        return self.sentences / (self.whole.on_cores - self.starting.on_cores)
+    def rate_per_core(self) -> float:
+        """Sentences per second of CPU time, without the start."""
+        return self.sentences / (self.total.cpu - self.start.cpu)
+
+
+class Stopwatch:
+    """The cost of this process since the stopwatch was created."""
+
+    def __init__(self) -> None:
+        self._seconds, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> Cost:
+        """Return the cost so far."""
+        cpu = time.process_time() - self._cpu
+        return Cost(time.perf_counter() - self._seconds, cpu, cpu)
 
 
 def write_corpus(path: Path, sentences: int) -> None:
-    """Writes the sample's sentences over and over, ids counting on."""
+    """Write the sentences of the sample corpus, repeated, with consecutive ids."""
     parts = read_checked(read_source(SAMPLE, "ner", None))
     texts = [sentence.text for part in parts.values() for sentence in part]
     with path.open("w", encoding="utf-8") as file:
@@ -84,147 +102,143 @@ def write_corpus(path: Path, sentences: int) -> None:
             file.write(json.dumps({"id": f"{number:012d}", "text": text}, ensure_ascii=False) + "\n")
 
 
-def read_texts(path: Path, most: int) -> Iterator[str]:
-    """The texts of a corpus, read as they are asked for."""
+def read_texts(path: Path, count: int) -> Iterator[str]:
+    """Yield the first texts of the corpus."""
     with path.open(encoding="utf-8") as file:
-        for line in islice(file, most):
+        for line in islice(file, count):
             yield json.loads(line)["text"]
 
 
-def loop(path: Path, model: Path, sentences: int) -> Run:
-    """A plain loop over transformers' pipeline."""
+def run_loop(path: Path, model: Path, sentences: int) -> Run:
+    """Tag by a loop over transformers' pipeline."""
     import torch
     from transformers import pipeline
 
-    begin = _now()
+    stopwatch = Stopwatch()
     torch.set_num_threads(1)
-    find: Any = pipeline("token-classification", model=str(model), aggregation_strategy="simple", device="cpu")
-    starting = _since(begin)
+    classify: Any = pipeline("token-classification", model=str(model), aggregation_strategy="simple", device="cpu")
+    start = stopwatch.read()
     for text in read_texts(path, sentences):
-        find(text)
-    return Run(sentences, _since(begin), starting)
+        classify(text)
+    return Run(sentences, stopwatch.read(), start)
 
 
-def one_process(path: Path, model: Path, sentences: int) -> Run:
-    """The project's tagger in this process."""
+def run_one_process(path: Path, model: Path, sentences: int) -> Run:
+    """Tag by the project's tagger in this process."""
     from koner import Tagger
 
-    begin = _now()
+    stopwatch = Stopwatch()
     tagger = Tagger.load(model, "cpu", 1)
-    starting = _since(begin)
-    found = read_texts(path, sentences)
-    while texts := list(islice(found, AT_ONCE)):
-        tagger.tag_all(texts)
-    return Run(sentences, _since(begin), starting)
+    start = stopwatch.read()
+    texts = read_texts(path, sentences)
+    while batch := list(islice(texts, BATCH_SIZE)):
+        tagger.tag_all(batch)
+    return Run(sentences, stopwatch.read(), start)
 
 
-def engine(name: str, path: Path, model: Path, sentences: int, block_rows: int) -> Run:
-    """`koner tag --engine`, with two workers."""
+def run_engine(name: str, path: Path, model: Path, sentences: int, block_rows: int) -> Run:
+    """Tag by `koner tag --engine`."""
     with TemporaryDirectory() as folder:
-        few = Path(folder) / "few.jsonl"
+        small_corpus = Path(folder) / "small.jsonl"
         with path.open(encoding="utf-8") as file:
-            few.write_text("".join(islice(file, 2)), encoding="utf-8")
-        starting = _timed(name, few, Path(folder) / "few", model, 1)
-        # Four blocks at least, so that both workers have the same to do.
-        whole = _timed(name, path, Path(folder) / "all", model, min(block_rows, -(-sentences // 4)))
-    return Run(sentences, whole, starting)
+            small_corpus.write_text("".join(islice(file, 2)), encoding="utf-8")
+        start = measure_command(name, small_corpus, Path(folder) / "small", model, 1)
+        # At least two blocks per worker, so that the workers are equally busy.
+        block_rows = min(block_rows, -(-sentences // (2 * WORKERS)))
+        total = measure_command(name, path, Path(folder) / "all", model, block_rows)
+    return Run(sentences, total, start)
 
 
-def counting_rate(path: Path) -> float:
-    """Bytes a second of a core that the command goes over to find where blocks of lines begin: the best of five."""
-    taken = []
-    for _ in range(5):
-        begin = _now()
-        list(survey([CorpusFile(str(path), "")], BLOCK_ROWS))
-        taken.append(_since(begin).on_cores)
-    return path.stat().st_size / min(taken)
-
-
-def _timed(name: str, path: Path, output: Path, model: Path, block_rows: int) -> Spent:
-    options = ["--engine", name, "--workers", "2", "--threads", "1", "--device", "cpu"]
-    command = [sys.executable, "-c", "from koner.cli import main; main()", "tag", *options, "--model", str(model)]
-    command += ["--block-rows", str(block_rows), str(path), str(output)]
-    # Ray would run its actors at the least priority, behind whatever else the machine does.
+def measure_command(engine: str, path: Path, output: Path, model: Path, block_rows: int) -> Cost:
+    """Run `koner tag --engine` and return the cost of all its processes."""
+    options = ["--engine", engine, "--workers", str(WORKERS), "--threads", "1", "--device", "cpu"]
+    options += ["--model", str(model), "--block-rows", str(block_rows)]
+    program = "from koner.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "tag", *options, str(path), str(output)]
+    # By default Ray runs its actors at a low priority, behind the other work of the machine.
     environment = os.environ | {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
-    begin = time.perf_counter()
-    with TemporaryFile() as told:
-        process = psutil.Popen(command, cwd=ROOT, env=environment, stderr=told, stdout=subprocess.DEVNULL)
-        seen: dict[psutil.Process, float] = {}
+    start = time.perf_counter()
+    with TemporaryFile() as log:
+        process = psutil.Popen(command, cwd=ROOT, env=environment, stderr=log, stdout=subprocess.DEVNULL)
+        cpu_times: dict[psutil.Process, float] = {}
         while process.poll() is None:
-            _look(process, seen)
-            time.sleep(0.2)
+            sample_cpu_times(process, cpu_times)
+            time.sleep(_SAMPLE_INTERVAL)
         if process.returncode:
-            told.seek(0)
-            raise KonerError(told.read().decode().strip().splitlines()[-1].removeprefix("koner: "))
-    return Spent(time.perf_counter() - begin, sum(seen.values()), seen[process])
+            log.seek(0)
+            raise KonerError(log.read().decode().strip().splitlines()[-1].removeprefix("koner: "))
+    return Cost(time.perf_counter() - start, sum(cpu_times.values()), cpu_times[process])
 
 
-def _look(process: psutil.Process, seen: dict[psutil.Process, float]) -> None:
-    # Those of Ray's workers are the children of one of its own: asked while they live, and each only for itself.
+def sample_cpu_times(process: psutil.Process, cpu_times: dict[psutil.Process, float]) -> None:
+    """Store the CPU time of a process and of each of its descendants.
+
+    The workers of Ray descend from a process that does not wait for them, so the CPU time of ended children is lost
+    unless it is read while they run.
+    """
     with suppress(psutil.Error):
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 times = member.cpu_times()
-                seen[member] = times.user + times.system
+                cpu_times[member] = times.user + times.system
 
 
-def _now() -> Spent:
-    on_cores = time.process_time()
-    return Spent(time.perf_counter(), on_cores, on_cores)
+def measure_scan(path: Path) -> float:
+    """Return the bytes per second of CPU time that are scanned for block boundaries: the best of several scans."""
+    cpu_times = []
+    for _ in range(_SCANS):
+        stopwatch = Stopwatch()
+        list(count_lines([CorpusFile(str(path), "")], BLOCK_ROWS))
+        cpu_times.append(stopwatch.read().cpu)
+    return path.stat().st_size / min(cpu_times)
 
 
-def _since(begin: Spent) -> Spent:
-    now = _now()
-    on_cores = now.on_cores - begin.on_cores
-    return Spent(now.seconds - begin.seconds, on_cores, on_cores)
-
-
-WAYS = ("loop", "one process", "local", "ray")
-
-
-def tag(way: str, path: Path, arguments: argparse.Namespace) -> Run:
-    """Tags the corpus by one of the ways."""
+def run_way(way: str, path: Path, arguments: argparse.Namespace) -> Run:
+    """Tag the corpus in one of the ways."""
     model, sentences = arguments.model.resolve(), arguments.sentences
     if way == "loop":
-        return loop(path, model, min(arguments.loop_sentences or sentences, sentences))
+        return run_loop(path, model, min(arguments.loop_sentences or sentences, sentences))
     if way == "one process":
-        return one_process(path, model, sentences)
-    return engine(way, path, model, sentences, arguments.block_rows)
+        return run_one_process(path, model, sentences)
+    return run_engine(way, path, model, sentences, arguments.block_rows)
+
+
+def format_runs(runs: dict[str, Run]) -> str:
+    """Format the runs as a Markdown table."""
+    rows = []
+    for way, run in runs.items():
+        hours = [f"{BILLION / run.rate_per_core / cores / 3600:.1f}" for cores in CORES]
+        rates = [f"{run.rate:.1f}", f"{run.rate_per_core:.1f}"]
+        rows.append([way, run.sentences, f"{run.start.seconds:.1f}", *rates, f"{run.total.main_cpu:.2f}", *hours])
+    head = ["way", "sentences", "start, s", "sentences/s", "per second and core", "main process, CPU s"]
+    return format_table([*head, *(f"hours for {BILLION:,} on {cores:,} cores" for cores in CORES)], rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sentences", type=int, default=200_000, help="how many, %(default)s")
-    parser.add_argument("--loop-sentences", type=int, help="how many the plain loop gets; else all")
-    parser.add_argument("--block-rows", type=int, default=BLOCK_ROWS, help="of the engines' blocks, %(default)s")
-    parser.add_argument("--model", type=Path, default=ROOT / "models/ner")
+    parser = make_parser(__doc__)
+    parser.add_argument("--sentences", type=int, default=200_000, help="sentences of the corpus (default: %(default)s)")
+    parser.add_argument("--loop-sentences", type=int, help="sentences of the plain loop (default: all)")
+    parser.add_argument(
+        "--block-rows", type=int, default=BLOCK_ROWS, help="rows per block of the engines (default: %(default)s)"
+    )
+    parser.add_argument("--model", type=Path, default=ROOT / "models/ner", help="folder of the model")
     parser.add_argument("--ways", nargs="+", choices=WAYS, metavar="WAY", default=list(WAYS), help=", ".join(WAYS))
     arguments = parser.parse_args()
     runs: dict[str, Run] = {}
     with TemporaryDirectory() as folder:
         path = Path(folder) / "corpus.jsonl"
         write_corpus(path, arguments.sentences)
-        each = path.stat().st_size / arguments.sentences
+        sentence_size = path.stat().st_size / arguments.sentences
         for way in arguments.ways:
-            runs[way] = tag(way, path, arguments)
+            runs[way] = run_way(way, path, arguments)
             print(f"{way}: {runs[way]}", flush=True)
-        counted = counting_rate(path)
-    print(f"\n{machine()}; {arguments.sentences} sentences, {each:.0f} bytes each")
-    print(f"lines are counted at {counted / 10**9:.1f} GB per second of a core\n")
-    hours = [f"hours for {BILLION:,} on {count:,} cores" for count in CORES]
-    head = ["way", "sentences", "start, s", "sentences/s", "per second of a core", "the command's own, s"]
-    print(table([*head, *hours], _rows(runs)))
-
-
-def _rows(runs: dict[str, Run]) -> Iterator[list[object]]:
-    for way, run in runs.items():
-        rate = run.rate_of_a_core
-        hours = [f"{BILLION / rate / count / 3600:.1f}" for count in CORES]
-        start, own = run.starting.seconds, run.whole.of_command
-        yield [way, run.sentences, f"{start:.1f}", f"{run.rate:.1f}", f"{rate:.1f}", f"{own:.2f}", *hours]
+        scan_rate = measure_scan(path)
+    print(f"\n{describe_machine()}; {arguments.sentences} sentences of {sentence_size:.0f} bytes")
+    print(f"block boundaries are found at {scan_rate / 10**9:.1f} GB per second of CPU time\n")
+    print(format_runs(runs))
 
 
 if __name__ == "__main__":
     os.environ.update(ONE_THREAD)
-    with told_plainly():
+    with exit_on_error():
         main()

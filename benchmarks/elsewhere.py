@@ -1,35 +1,40 @@
-"""The current model on sentences it was not made for: python -m benchmarks.elsewhere --source FOLDER
+"""Evaluate the current model on sentences of another source than the one that it was trained on.
+
+    python -m benchmarks.elsewhere --source FOLDER
 
 Tags the validation part of any source (a hub id, a folder in the hub's layout, KLUE's TSV files) with the model that
-`dvc repro` exported, and prints the three protocols' figures with their intervals, and spans by type.
+`dvc repro` exported. Prints the figures of the three protocols with their confidence intervals, span scores by entity
+type, and the calibration error.
 """
 
-import argparse
 from pathlib import Path
 
-from koner.alignment import retag
-from koner.errors import told_plainly
-from koner.evaluation import evaluate
-from koner.predictions import predict
-from koner.sources import VALIDATION, read_checked, read_source
-from koner.tagger import Tagger
+from benchmarks.reporting import make_parser
+from koner.corpus.parts import VALIDATION
+from koner.corpus.sources import read_checked, read_source
+from koner.errors import exit_on_error
+from koner.evaluation.evaluate import evaluate
+from koner.inference.predictions import predict
+from koner.inference.tagger import Tagger
+from koner.labels.klue import KLUE
+from koner.tokens.alignment import align
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", required=True)
-    parser.add_argument("--config", default="ner")
-    parser.add_argument("--revision")
-    parser.add_argument("--model", default="models/exported", type=Path)
+    parser = make_parser(__doc__)
+    parser.add_argument("--source", required=True, help="as the parameter `source`")
+    parser.add_argument("--config", default="ner", help="configuration of a source in the hub's layout")
+    parser.add_argument("--revision", help="revision of a source on the hub")
+    parser.add_argument("--model", default="models/exported", type=Path, help="folder of the model")
     arguments = parser.parse_args()
     tagger = Tagger.load(arguments.model)
     sentences = read_checked(read_source(arguments.source, arguments.config, arguments.revision))[VALIDATION]
-    retagged = retag(sentences, tagger.tokenizer, tagger.max_length, tagger.stride)
-    figures = evaluate(predict(tagger, retagged), tagger.settings.temperature, seed=0)
+    aligned = align(sentences, tagger.tokenizer, tagger.max_length, tagger.stride, KLUE)
+    figures = evaluate(predict(tagger, aligned), KLUE, tagger.settings.temperature, seed=0)
     print(f"{figures['sentences']} sentences, {figures['entities']} entities")
     for name, interval in figures["intervals"].items():
         protocol, figure = name.split(".")
-        print(f"{name:<16}{figures[protocol][figure]:.4f}  95 % {interval['low']:.4f} to {interval['high']:.4f}")
+        print(f"{name:<16}{figures[protocol][figure]:.4f}  95% {interval['low']:.4f} to {interval['high']:.4f}")
     for type_, row in figures["span"]["by_type"].items():
         print(f"span {type_:<11}{row['f1']:.4f}  precision {row['precision']:.4f} recall {row['recall']:.4f}")
     error = figures["calibration"]["expected_calibration_error"]
@@ -37,5 +42,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_error():
         main()

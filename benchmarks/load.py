@@ -1,4 +1,4 @@
-"""Requests to POST /infer of which every single one is accounted for: a closed loop of clients, or a fixed rate."""
+"""A load generator for POST /infer that accounts for every request: a closed loop of clients, or a fixed rate."""
 
 from __future__ import annotations
 
@@ -13,45 +13,63 @@ from itertools import count, cycle
 
 import aiohttp
 
-_PATIENCE = 120  # seconds
-# More open connections than this and the client is measured, not the service.
-_MOST_IN_FLIGHT = 1000
+_TIMEOUT = 120  # seconds
+# With more open connections, the client is the bottleneck and not the service.
+MAX_IN_FLIGHT = 1000
+_MIN_SLEEP = 0.001  # seconds
 
 
 @dataclass
 class Outcome:
-    """What became of the requests: answers by status, `errors` by what broke, latencies of the 200s in seconds."""
+    """The outcome of all requests.
+
+    Attributes:
+        statuses: The number of answers by status.
+        errors: The number of requests without an answer by the class of the error.
+        latencies: The seconds until each answer with status 200.
+        unanswered: The times (perf_counter) at which requests without an answer were sent.
+        held_back: The number of requests that were not sent because too many were in flight.
+    """
 
     statuses: Counter[int] = field(default_factory=Counter)
     errors: Counter[str] = field(default_factory=Counter)
     latencies: array[float] = field(default_factory=lambda: array("d"))
-    # When each request that got no answer was sent (perf_counter).
-    broken: list[float] = field(default_factory=list)
+    unanswered: list[float] = field(default_factory=list)
     held_back: int = 0
 
     @property
     def ok(self) -> int:
+        """The number of answers with status 200."""
         return self.statuses[HTTPStatus.OK]
 
     @property
     def refused(self) -> int:
+        """The number of answers with status 503."""
         return self.statuses[HTTPStatus.SERVICE_UNAVAILABLE]
 
     @property
     def sent(self) -> int:
+        """The number of requests."""
         return self.statuses.total() + self.errors.total()
 
     @property
-    def neither(self) -> int:
-        """Requests that were answered with neither 200 nor 503."""
+    def unexpected(self) -> int:
+        """The number of requests that were answered with neither 200 nor 503."""
         return self.sent - self.ok - self.refused
 
 
 class Load:
-    """Clients of one service, that post `bodies` in turn; `async with Load(...) as load`.
+    """Clients of one service, to be used as `async with Load(...) as load`.
 
-    With `keep_alive` off each request has a connection of its own, so that what breaks with a process is exactly what
-    was in flight.
+    Args:
+        url: The address of the service.
+        bodies: The request bodies, which are sent in turn.
+        keep_alive: Whether connections are reused. If not, the end of a process breaks only the requests in flight.
+
+    Attributes:
+        outcome: The outcome of the requests so far.
+        in_flight: The numbers of the requests in flight.
+        on_ok: A function that is called after every answer with status 200, with the time of its request.
     """
 
     def __init__(self, url: str, bodies: Sequence[bytes], keep_alive: bool = True) -> None:
@@ -60,7 +78,6 @@ class Load:
         self._keep_alive = keep_alive
         self.outcome = Outcome()
         self.in_flight: set[int] = set()
-        # Told of every 200: when it was asked for.
         self.on_ok: Callable[[float], None] = lambda sent: None
         self._numbers = count()
         self._stopped = asyncio.Event()
@@ -68,7 +85,7 @@ class Load:
     async def __aenter__(self) -> Load:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, force_close=not self._keep_alive),
-            timeout=aiohttp.ClientTimeout(total=_PATIENCE),
+            timeout=aiohttp.ClientTimeout(total=_TIMEOUT),
             headers={"Content-Type": "application/json"},
         )
         return self
@@ -77,53 +94,53 @@ class Load:
         await self._session.close()
 
     def stop(self) -> None:
-        """Sends no more; what is in flight is waited for."""
+        """Send no more requests; those in flight are still awaited."""
         self._stopped.set()
 
-    async def closed(self, clients: int, seconds: float) -> float:
-        """Lets `clients` ask again as soon as they are answered; gives the 200s a second."""
+    async def run_closed_loop(self, clients: int, seconds: float) -> float:
+        """Let each client send its next request after each answer, and return the 200s per second."""
         start = time.perf_counter()
-        before = self.outcome.ok
+        ok_before = self.outcome.ok
 
-        async def ask() -> None:
+        async def run_client() -> None:
             while time.perf_counter() - start < seconds:
                 await self._post()
 
-        await asyncio.gather(*(ask() for _ in range(clients)))
-        return (self.outcome.ok - before) / (time.perf_counter() - start)
+        await asyncio.gather(*(run_client() for _ in range(clients)))
+        return (self.outcome.ok - ok_before) / (time.perf_counter() - start)
 
-    async def at_rate(self, rate: float, seconds: float) -> None:
-        """Asks `rate` times a second, answered or not, until `seconds` are over or `stop`; then awaits the answers.
+    async def run_at_rate(self, rate: float, seconds: float) -> None:
+        """Send `rate` requests per second, for some seconds or until `stop`, then await all answers.
 
-        A request is held back, and counted as such, where 1,000 are in flight.
+        With 1,000 requests in flight, further ones are held back and counted.
         """
         start = time.perf_counter()
-        asked: set[asyncio.Task[None]] = set()
+        tasks: set[asyncio.Task[None]] = set()
         due = 0
         while not self._stopped.is_set() and time.perf_counter() - start < seconds:
             while due < (time.perf_counter() - start) * rate:
                 due += 1
-                if len(asked) >= _MOST_IN_FLIGHT:
+                if len(tasks) >= MAX_IN_FLIGHT:
                     self.outcome.held_back += 1
                     continue
                 task = asyncio.create_task(self._post())
-                asked.add(task)
-                task.add_done_callback(asked.discard)
-            await asyncio.sleep(max(0.001, due / rate - (time.perf_counter() - start)))
-        await asyncio.gather(*asked)
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+            await asyncio.sleep(max(_MIN_SLEEP, due / rate - (time.perf_counter() - start)))
+        await asyncio.gather(*tasks)
 
     async def _post(self) -> None:
         sent, number = time.perf_counter(), next(self._numbers)
         self.in_flight.add(number)
         try:
-            async with self._session.post(self._url, data=next(self._bodies)) as answer:
-                await answer.read()
+            async with self._session.post(self._url, data=next(self._bodies)) as response:
+                await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             self.outcome.errors[type(error).__name__] += 1
-            self.outcome.broken.append(sent)
+            self.outcome.unanswered.append(sent)
         else:
-            self.outcome.statuses[answer.status] += 1
-            if answer.status == HTTPStatus.OK:
+            self.outcome.statuses[response.status] += 1
+            if response.status == HTTPStatus.OK:
                 self.outcome.latencies.append(time.perf_counter() - sent)
                 self.on_ok(sent)
         finally:

@@ -1,4 +1,4 @@
-"""What a model is trained on, counted while transformers' Trainer trains it."""
+"""The throughput of the transformers Trainer, measured by a callback."""
 
 from __future__ import annotations
 
@@ -11,48 +11,53 @@ from transformers import TrainerCallback
 
 from koner.errors import KonerError
 
-_WARM = 3  # steps that are not timed
+_WARM_UP = 3  # steps that are not timed
 
 
 class Meter(TrainerCallback):
-    """Counts the windows, tokens and padding that a model is trained on, and the seconds after the first steps."""
+    """A callback that counts the windows, tokens and padding of training, and times the steps after the first ones."""
 
     def __init__(self) -> None:
-        self.batches: list[tuple[torch.Tensor, int, torch.Tensor]] = []
-        self.first = self.last = 0.0
+        self._batches: list[tuple[torch.Tensor, int, torch.Tensor]] = []
+        self._start = self._end = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        pad = kwargs["model"].config.pad_token_id
+        pad_id = kwargs["model"].config.pad_token_id
 
         def count(module: nn.Module, _: Any, inputs: dict[str, torch.Tensor]) -> None:
             if module.training:
                 ids = inputs["input_ids"]
-                # Windows begin with one token, and no other is like it. Left on the device: to ask holds up the work.
-                self.batches.append(((ids == ids[0, 0]).sum(), ids.numel(), (ids != pad).sum()))
+                # A window begins with a token that occurs nowhere else. The counts stay on the device, because to
+                # copy them would wait for the GPU at every step.
+                self._batches.append(((ids == ids[0, 0]).sum(), ids.numel(), (ids != pad_id).sum()))
 
         kwargs["model"].register_forward_pre_hook(count, with_kwargs=True)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == _WARM:
+        if state.global_step == _WARM_UP:
             _wait_for_gpu()
-            self.first = time.perf_counter()
+            self._start = time.perf_counter()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         _wait_for_gpu()
-        self.last = time.perf_counter()
+        self._end = time.perf_counter()
 
     def figures(self) -> dict[str, float]:
-        """What was counted; rates only of a single epoch, since what comes between two is none of it."""
-        timed = self.batches[_WARM:]
+        """Return the figures; the rates are meaningful for one epoch only, as evaluation between epochs takes time.
+
+        Raises:
+            KonerError: If there were no steps after the warm-up.
+        """
+        timed = self._batches[_WARM_UP:]
         if not timed:
-            raise KonerError(f"--samples: more than {_WARM} batches are needed")
-        seconds = self.last - self.first
-        shown = sum(int(real) for _, _, real in self.batches)
+            raise KonerError(f"--samples is too small: it must make more than {_WARM_UP} batches")
+        seconds = self._end - self._start
+        real_tokens = sum(int(real) for _, _, real in self._batches)
         return {
             "samples_a_second": sum(int(windows) for windows, _, _ in timed) / seconds,
             "tokens_a_second": sum(int(real) for _, _, real in timed) / seconds,
-            "padding": 1 - shown / sum(tokens for _, tokens, _ in self.batches),
-            "steps": len(self.batches),
+            "padding": 1 - real_tokens / sum(tokens for _, tokens, _ in self._batches),
+            "steps": len(self._batches),
         }
 
 

@@ -1,4 +1,4 @@
-"""A model of klue/roberta-base's shape with random weights: enough for speed and memory, and for nothing else."""
+"""A model with random weights in the shape of klue/roberta-base, to measure speed and memory, but no accuracy."""
 
 from __future__ import annotations
 
@@ -17,108 +17,112 @@ from transformers import (
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    RobertaConfig,
 )
 
-from benchmarks.material import Material
-from koner.alignment import retag
-from koner.corpus import Sentence
+from koner.corpus.sentences import Sentence
+from koner.encoder.scratch import roberta_config
+from koner.encoder.vocabulary import build_vocabulary, make_tokenizer
 from koner.errors import KonerError
-from koner.export import export
-from koner.labels import ID_TO_TAG, OUTSIDE, TAG_TO_ID
-from koner.locking import folder_hash
-from koner.vocabulary import build_vocabulary, make_tokenizer
+from koner.export.exporter import export
+from koner.labels.bio import OUTSIDE
+from koner.labels.klue import KLUE
+from koner.release.hashing import folder_hash
+from koner.tokens.alignment import align
 
-_WINDOW = 512  # tokens
-_SEEN = 64  # sentences that the head is fitted to
+_MAX_LENGTH = 512  # tokens
+_STRIDE = _MAX_LENGTH // 4
+_VOCABULARY_SIZE = 32_000
+_BIAS_SENTENCES = 64  # sentences to which the bias on O is fitted
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options that say what shape of model."""
+    """Add the options that set the shape of the model."""
     parser.add_argument(
-        "--config", type=Path, help="folder of a config.json and tokenizer; else klue/roberta-base's shape"
+        "--config", type=Path, help="folder of a config.json and a tokenizer (default: klue/roberta-base's shape)"
     )
-    parser.add_argument("--layers", type=int, help="layers, instead of the configuration's: for a quick look")
+    parser.add_argument("--layers", type=int, help="number of layers (default: the configuration's)")
 
 
 def write_model(folder: Path, config: Path | None, layers: int | None, train: Sequence[Sentence]) -> None:
-    """Writes a token classifier with random weights and its tokenizer, as transformers reads them.
+    """Write a token classifier with random weights, and its tokenizer, in the format of transformers.
 
-    `config` is a folder with a config.json and a tokenizer; without one the numbers are klue/roberta-base's and the
-    tokenizer is made from `train`.
+    Args:
+        folder: The folder to write.
+        config: A folder with a config.json and a tokenizer; None for klue/roberta-base's shape and a tokenizer that is
+            built from the training sentences.
+        layers: The number of layers; None for that of the configuration.
+        train: The training sentences.
     """
-    shape, tokenizer = _given(config) if config else _klue_roberta_base(train)
+    model_config, tokenizer = _read_config(config) if config else _klue_roberta_base(train)
     if layers:
-        shape.num_hidden_layers = layers
-    shape.id2label, shape.label2id = dict(ID_TO_TAG), dict(TAG_TO_ID)
+        model_config.num_hidden_layers = layers
+    model_config.id2label, model_config.label2id = dict(KLUE.id_to_tag), dict(KLUE.tag_to_id)
     torch.manual_seed(0)
-    model = AutoModelForTokenClassification.from_config(shape).eval()
-    _find_as_many(model, tokenizer, train[:_SEEN])
+    model = AutoModelForTokenClassification.from_config(model_config).eval()
+    _fit_outside_bias(model, tokenizer, train[:_BIAS_SENTENCES])
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 
-def prepare_served(folder: Path, model: Path, sentences: Material, arguments: argparse.Namespace) -> None:
-    """Makes a folder that `python -m app` can be started in: such a model exported to `model`, and its dvc.lock.
+def prepare_service_folder(folder: Path, model: Path, train: Sequence[Sentence], arguments: argparse.Namespace) -> None:
+    """Prepare a folder in which `python -m app` can start: an exported random model, and the dvc.lock that pins it.
 
-    A model that is there already is kept.
+    Args:
+        folder: The folder to prepare. A model that it holds already is kept.
+        model: The path of the model within the folder.
+        train: The training sentences.
+        arguments: The options of `add_options`, and `serve_precision`.
     """
     if (folder / model).is_dir():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as scratch:
-        trained = Path(scratch) / "trained"
-        write_model(trained, arguments.config, arguments.layers, sentences.train)
+    with TemporaryDirectory(dir=folder) as temporary:
+        trained = Path(temporary) / "trained"
+        write_model(trained, arguments.config, arguments.layers, train)
         tokenizer = AutoTokenizer.from_pretrained(trained, local_files_only=True)
-        development = retag(sentences.train[:_SEEN], tokenizer, _WINDOW, _WINDOW // 4)
+        development = align(train[:_BIAS_SENTENCES], tokenizer, _MAX_LENGTH, _STRIDE, KLUE)
         export(trained, {"development": development}, folder / model, arguments.serve_precision)
     outs = [{"path": model.as_posix(), "hash": "md5", "md5": folder_hash(folder / model)}]
-    # YAML takes JSON.
+    # JSON is valid YAML.
     (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"package": {"outs": outs}}}) + "\n")
 
 
-def _given(folder: Path) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
+def _read_config(folder: Path) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
     try:
         return (
             AutoConfig.from_pretrained(folder, local_files_only=True),
-            AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=_WINDOW),
+            AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=_MAX_LENGTH),
         )
     except (OSError, ValueError) as error:
         raise KonerError(f"--config: {folder} can't be read as a configuration with a tokenizer: {error}") from None
 
 
 def _klue_roberta_base(train: Sequence[Sentence]) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
-    tokenizer = make_tokenizer(build_vocabulary([sentence.text for sentence in train], 2), _WINDOW)
-    config = RobertaConfig(
-        vocab_size=32_000,
-        hidden_size=768,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        intermediate_size=3072,
-        max_position_embeddings=_WINDOW + 2,
-        type_vocab_size=1,
-        layer_norm_eps=1e-5,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+    tokenizer = make_tokenizer(build_vocabulary([sentence.text for sentence in train], 2), _MAX_LENGTH)
+    config = roberta_config(
+        tokenizer, layers=12, hidden_size=768, heads=12, max_length=_MAX_LENGTH, layer_norm_eps=1e-5
     )
+    config.vocab_size = _VOCABULARY_SIZE
     return config, tokenizer
 
 
-def _find_as_many(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sentence]) -> None:
-    """Moves the head's bias so that it finds about as many entities as there are in real sentences.
+def _fit_outside_bias(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sentences: Sequence[Sentence]
+) -> None:
+    """Move the bias on O so that the model finds about as many entities as the sentences have.
 
-    Random weights tag nearly every token, and entities cost time too: to gather them and to write them out.
+    A model with random weights tags nearly every token, and every entity costs time when it is built and serialized.
     """
-    leads = []
+    margins = []
     with torch.inference_mode():
         for sentence in sentences:
             logits = model(**tokenizer(sentence.text, return_tensors="pt")).logits[0, 1:-1].numpy()
-            outside = logits[:, TAG_TO_ID[OUTSIDE]].copy()
-            logits[:, TAG_TO_ID[OUTSIDE]] = -np.inf
-            leads.append(logits.max(axis=1) - outside)
-    # Each token that they tag is an entity of its own, the next one being of another type.
-    lead = np.concatenate(leads)
+            outside = logits[:, KLUE.tag_to_id[OUTSIDE]].copy()
+            logits[:, KLUE.tag_to_id[OUTSIDE]] = -np.inf
+            margins.append(logits.max(axis=1) - outside)
+    # Neighbouring tokens have different types, so every tagged token is an entity.
+    margin = np.concatenate(margins)
     entities = sum(len(sentence.entities) for sentence in sentences)
     with torch.no_grad():
-        model.classifier.bias[TAG_TO_ID[OUTSIDE]] += float(np.quantile(lead, max(0.0, 1 - entities / len(lead))))
+        bias = float(np.quantile(margin, max(0.0, 1 - entities / len(margin))))
+        model.classifier.bias[KLUE.tag_to_id[OUTSIDE]] += bias

@@ -1,35 +1,86 @@
-"""What the benchmarks print: the machine, and Markdown tables."""
+"""The command line and the output of the benchmarks: options, the machine, the order of repeats, tables, JSON."""
 
 from __future__ import annotations
 
-import os
+import argparse
+import json
 import platform
 from collections.abc import Iterable, Sequence
+from math import inf
 from pathlib import Path
+from statistics import median
+from typing import Any, TypeVar
+
+from ruamel.yaml import YAML
+
+from koner.hardware import usable_cores
+
+MIB = 2**20
+# In the order of their effect on the speed of int8 and bf16.
+_VECTOR_INSTRUCTIONS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8")
+
+Item = TypeVar("Item")
 
 
-def cores() -> int:
-    """The CPU cores that this process, and what it starts, may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help begins with the docstring of a benchmark, unchanged."""
+    return argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
-def machine() -> str:
-    """The machine in a few words: cores at hand, the CPU's name, and the vector instructions that decide speed."""
-    name, flags = platform.processor() or platform.machine(), set()
-    about = Path("/proc/cpuinfo")
-    if about.is_file():
-        fields = dict(line.split(":", 1) for line in about.read_text().splitlines() if ":" in line)
-        lines = {key.strip(): value.strip() for key, value in fields.items()}
-        name, flags = lines.get("model name", name), set(lines.get("flags", "").split())
-    # In rising order of what they are worth to int8 and bf16.
-    vectors = [
-        flag for flag in ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8") if flag in flags
-    ]
-    count = cores()
-    return f"{count} core{'s' if count > 1 else ''} of {name} ({', '.join(vectors) or 'no AVX2'})"
+def positive_number(text: str) -> float:
+    """Return the number of an option, which must be above 0 and finite.
+
+    Raises:
+        ValueError: If it is not; argparse reports it.
+    """
+    number = float(text)
+    if not 0 < number < inf:
+        raise ValueError
+    return number
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table, first column left and the others right."""
+def read_settings(variant: str) -> dict[str, Any]:
+    """Return the parameters of a variant, `NAME KEY=VALUE ...`; the values are YAML."""
+    settings = (setting.split("=", 1) for setting in variant.split()[1:])
+    return {key: YAML(typ="safe", pure=True).load(value) for key, value in settings}
+
+
+def describe_machine() -> str:
+    """Return the number of usable cores, the name of the CPU and its vector instructions."""
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    cpu_info = Path("/proc/cpuinfo")
+    if cpu_info.is_file():
+        pairs = [line.split(":", 1) for line in cpu_info.read_text().splitlines() if ":" in line]
+        fields = {key.strip(): value.strip() for key, value in pairs}
+        name, flags = fields.get("model name", name), set(fields.get("flags", "").split())
+    instructions = [flag for flag in _VECTOR_INSTRUCTIONS if flag in flags]
+    cores = usable_cores()
+    return f"{cores} core{'s' if cores > 1 else ''} of {name} ({', '.join(instructions) or 'no AVX2'})"
+
+
+def alternate(items: Sequence[Item], repeat: int) -> Sequence[Item]:
+    """Return items in order in even repeats and reversed in odd ones, so that none always runs first."""
+    return items[:: 1 if repeat % 2 == 0 else -1]
+
+
+def paired_ratios(numerators: Iterable[float], denominators: Iterable[float]) -> list[float]:
+    """Return the ratio of two measurements in each repeat."""
+    return [a / max(b, 1e-9) for a, b in zip(numerators, denominators, strict=True)]
+
+
+def format_median(values: Iterable[float], digits: int = 1) -> str:
+    """Format the median of the repeats."""
+    return f"{median(values):.{digits}f}"
+
+
+def format_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a Markdown table with the first column aligned left and the others right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def write_json(path: Path, arguments: argparse.Namespace, measurements: Any) -> None:
+    """Write every measurement as JSON, with the machine and the options."""
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
+    document = {"machine": describe_machine(), "options": options, "measured": measurements}
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

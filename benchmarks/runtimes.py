@@ -1,178 +1,210 @@
-"""What runs the model fastest on this CPU: python -m benchmarks.runtimes [--source FOLDER] [--config FOLDER]
+"""Compare runtimes and forms of a model on this CPU, from texts to entities.
 
-A model of klue/roberta-base's shape with random weights, real sentences in order of length, from text to entities; in
-batches of 1 and of 16. `koner` is ONNX Runtime over the files of the export stage; OpenVINO is left out where it is not
-installed. Every way has the same threads, and the same tokenizer and decoder but for `pipeline`, which is
-transformers' own. Prints medians over the repeats, in which the ways take turns; ratios are of the same repeat. Random
-weights say nothing about accuracy: `same tags` is there to show that a way computes what PyTorch does.
+    python -m benchmarks.runtimes [--source FOLDER] [--config FOLDER] [--ways WAY ...]
+
+The model has the shape of klue/roberta-base and random weights; it tags real sentences, sorted by length, in batches of
+1 and of 16. `pipeline` is that of transformers; the other ways share the project's tokenizer and decoder, and all have
+the same number of threads. `koner` is ONNX Runtime with the files of the export stage. OpenVINO is left out if it is
+not installed.
+
+Prints sentences per second and the ratio to the first way: medians of the repeats, between which the order of the ways
+rotates; a ratio compares runs of the same repeat. `same tags` checks that a way computes the same as PyTorch; it says
+nothing about accuracy, because the weights are random.
 """
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import material, other_forms, random_model
-from benchmarks.reporting import cores, machine, table
-from koner.errors import told_plainly
-from koner.onnx_export import Precision, export_onnx
-from koner.runtime import OnnxRuntime, Runtime
-from koner.tagger import Tagged, Tagger
+from benchmarks import alternative_runtimes, random_model, sentences
+from benchmarks.reporting import describe_machine, format_median, format_table, make_parser, paired_ratios
+from koner.errors import exit_on_error
+from koner.export.onnx import Precision, export_onnx
+from koner.hardware import usable_cores
+from koner.inference.runtimes import OnnxRuntime, Runtime
+from koner.inference.tagger import TaggedText, Tagger
 
-BATCHES = (1, 16)
+BATCH_SIZES = (1, 16)
 BASELINE, REFERENCE = "pipeline", "torch fp32"
-_CALIBRATION = 128  # sentences
+_CALIBRATION_SENTENCES = 128
+_PAUSE = 0.2  # seconds
 
-# Tags a batch of texts; the pipeline tells no tags of tokens.
-Tag = Callable[[list[str]], Sequence[Tagged] | None]
+# A function that tags a batch of texts; the pipeline returns no token tags.
+TagFunction = Callable[[list[str]], Sequence[TaggedText] | None]
+Rates = dict[int, dict[str, list[float]]]
 
 
 @dataclass(frozen=True)
-class Built:
-    """What the ways are made of: a model with its tagger, a folder for ONNX files, threads, texts to calibrate on."""
+class Model:
+    """A model and the ONNX files that are made of it on demand.
 
-    model: Path
-    torch: Tagger
-    scratch: Path
+    Attributes:
+        folder: The folder of the model.
+        tagger: The tagger over PyTorch.
+        onnx_folder: The folder for ONNX files.
+        threads: The number of threads of every runtime.
+        texts: The texts for calibration.
+    """
+
+    folder: Path
+    tagger: Tagger
+    onnx_folder: Path
     threads: int
     texts: list[str]
 
-    def own(self, precision: Precision) -> Path:
-        """The project's own ONNX file of a precision."""
-        return self._written(f"own-{precision}", lambda path: export_onnx(self.model, path, precision))
+    def koner_onnx(self, precision: Precision) -> Path:
+        """Return the ONNX file that the export stage writes."""
+        return self._cache(f"koner-{precision}", lambda path: export_onnx(self.folder, path, precision))
 
-    def plain(self) -> Path:
-        """An ONNX file of standard operators."""
-        return self._written("plain", lambda path: other_forms.plain(self.model, path))
+    def standard_onnx(self) -> Path:
+        """Return an ONNX file with standard operators only."""
+        return self._cache("standard", lambda path: alternative_runtimes.export_standard_operators(self.folder, path))
 
     def dynamic_int8(self) -> Path:
-        """The project's fp32 file made int8 by ONNX Runtime's tool."""
-        return self._written("dynamic-int8", lambda path: other_forms.dynamic_int8(self.own("fp32"), path))
+        """Return the project's fp32 file, quantized dynamically by ONNX Runtime's tool."""
+        source = self.koner_onnx("fp32")
+        return self._cache("dynamic-int8", lambda path: alternative_runtimes.quantize_dynamically(source, path))
 
     def static_int8(self) -> Path:
-        """A file of standard operators made int8, with scales fixed beforehand, by ONNX Runtime's tool."""
-        return self._written(
-            "static-int8", lambda path: other_forms.static_int8(self.plain(), path, self.torch, self.texts)
+        """Return the file with standard operators, quantized statically by ONNX Runtime's tool."""
+        source = self.standard_onnx()
+        return self._cache(
+            "static-int8",
+            lambda path: alternative_runtimes.quantize_statically(source, path, self.tagger, self.texts),
         )
 
-    def _written(self, name: str, write: Callable[[Path], None]) -> Path:
-        path = self.scratch / f"{name}.onnx"
+    def pipeline(self) -> TagFunction:
+        """Return the pipeline of transformers."""
+        from transformers import pipeline
+
+        classify: Any = pipeline("token-classification", model=str(self.folder), aggregation_strategy="simple")
+
+        def tag(texts: list[str]) -> None:
+            # As users call it: with a batch size only if there is more than one text.
+            classify(texts, batch_size=len(texts)) if len(texts) > 1 else classify(texts[0])
+
+        return tag
+
+    def with_runtime(self, runtime: Runtime) -> TagFunction:
+        """Return the project's tagger over a runtime."""
+        tagger = copy(self.tagger)
+        tagger.runtime = runtime
+        return tagger.tag_all
+
+    def with_onnx_runtime(self, path: Path) -> TagFunction:
+        """Return the project's tagger over ONNX Runtime."""
+        return self.with_runtime(OnnxRuntime(path, self.threads))
+
+    def with_openvino(self, path: Path, precision: str = "f32") -> TagFunction:
+        """Return the project's tagger over OpenVINO."""
+        return self.with_runtime(alternative_runtimes.OpenVinoRuntime(path, self.threads, precision))
+
+    def with_bfloat16(self) -> TagFunction:
+        """Return the project's tagger over PyTorch in bfloat16."""
+        return self.with_runtime(alternative_runtimes.BFloat16Runtime(self.folder, self.threads))
+
+    def _cache(self, name: str, write: Callable[[Path], None]) -> Path:
+        path = self.onnx_folder / f"{name}.onnx"
         if not path.exists():
             write(path)
         return path
 
-    def pipeline(self) -> Tag:
-        """transformers' own way from text to entities."""
-        from transformers import pipeline
 
-        found: Any = pipeline("token-classification", model=str(self.model), aggregation_strategy="simple")
-
-        def tag(texts: list[str]) -> None:
-            # As one would call it: a batch is only asked for where there is one.
-            found(texts, batch_size=len(texts)) if len(texts) > 1 else found(texts[0])
-
-        return tag
-
-    def tagger(self, runtime: Runtime) -> Tag:
-        """The tagger of the project over a runtime."""
-        tagger = copy(self.torch)
-        tagger.runtime = runtime
-        return tagger.tag_all
-
-
-WAYS: dict[str, Callable[[Built], Tag]] = {
-    BASELINE: lambda b: b.pipeline(),
-    REFERENCE: lambda b: b.torch.tag_all,
-    "torch bf16": lambda b: b.tagger(other_forms.BFloat16(b.model, b.threads)),
-    "koner fp32": lambda b: b.tagger(OnnxRuntime(b.own("fp32"), b.threads)),
-    "koner int8": lambda b: b.tagger(OnnxRuntime(b.own("int8"), b.threads)),
-    "ONNX Runtime dynamic int8": lambda b: b.tagger(OnnxRuntime(b.dynamic_int8(), b.threads)),
-    "ONNX Runtime static int8": lambda b: b.tagger(OnnxRuntime(b.static_int8(), b.threads)),
-    "OpenVINO fp32": lambda b: b.tagger(other_forms.OpenVino(b.plain(), b.threads)),
-    "OpenVINO bf16": lambda b: b.tagger(other_forms.OpenVino(b.plain(), b.threads, "bf16")),
-    "OpenVINO static int8": lambda b: b.tagger(other_forms.OpenVino(b.static_int8(), b.threads)),
+WAYS: dict[str, Callable[[Model], TagFunction]] = {
+    BASELINE: lambda model: model.pipeline(),
+    REFERENCE: lambda model: model.tagger.tag_all,
+    "torch bf16": lambda model: model.with_bfloat16(),
+    "koner fp32": lambda model: model.with_onnx_runtime(model.koner_onnx("fp32")),
+    "koner int8": lambda model: model.with_onnx_runtime(model.koner_onnx("int8")),
+    "ONNX Runtime dynamic int8": lambda model: model.with_onnx_runtime(model.dynamic_int8()),
+    "ONNX Runtime static int8": lambda model: model.with_onnx_runtime(model.static_int8()),
+    "OpenVINO fp32": lambda model: model.with_openvino(model.standard_onnx()),
+    "OpenVINO bf16": lambda model: model.with_openvino(model.standard_onnx(), "bf16"),
+    "OpenVINO static int8": lambda model: model.with_openvino(model.static_int8()),
 }
 
 
-def batches_of(texts: Sequence[str], size: int) -> list[list[str]]:
-    """Texts in order of length, cut into batches."""
+def make_batches(texts: Sequence[str], size: int) -> list[list[str]]:
+    """Divide texts, sorted by length, into batches."""
     ordered = sorted(texts, key=len)
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]
 
 
-def token_tags(tag: Tag, texts: Sequence[str]) -> list[str]:
-    """The tags that a way gives to all tokens of texts; none where it tells none."""
-    found = [tag(batch) for batch in batches_of(texts, BATCHES[-1])]
-    return [t for tagged in found for one in tagged or () for t in one.token_tags]
+def token_tags(tag: TagFunction, texts: Sequence[str]) -> list[str]:
+    """Return the tags of all tokens of the texts; empty if the function returns none."""
+    results = [tag(batch) for batch in make_batches(texts, BATCH_SIZES[-1])]
+    return [token_tag for batch in results for tagged in batch or () for token_tag in tagged.token_tags]
 
 
-def measure(ways: dict[str, Tag], texts: list[str], repeats: int) -> dict[int, dict[str, list[float]]]:
-    """Sentences a second, by size of batch and way, of each repeat; the ways take turns in going first."""
-    rates: dict[int, dict[str, list[float]]] = {size: {name: [] for name in ways} for size in BATCHES}
-    names = list(ways)
-    for size in BATCHES:
-        batches = batches_of(texts, size)
+def measure(functions: dict[str, TagFunction], texts: list[str], repeats: int) -> Rates:
+    """Return the sentences per second of each repeat, by batch size and way."""
+    rates: Rates = {size: {name: [] for name in functions} for size in BATCH_SIZES}
+    names = list(functions)
+    for size in BATCH_SIZES:
+        batches = make_batches(texts, size)
         for repeat in range(repeats):
             first = repeat % len(names)
             for name in names[first:] + names[:first]:
-                # Threads of the way before may still be spinning.
-                time.sleep(0.2)
+                # The threads of the previous way may still be spinning.
+                time.sleep(_PAUSE)
                 start = time.perf_counter()
                 for batch in batches:
-                    ways[name](batch)
+                    functions[name](batch)
                 rates[size][name].append(len(texts) / (time.perf_counter() - start))
             print(f"batches of {size}: repeat {repeat + 1} of {repeats}", flush=True)
     return rates
 
 
-def shown(rates: dict[int, dict[str, list[float]]], tags: dict[str, list[str]], baseline: str) -> str:
-    """The medians, and the medians of the ratios, as a Markdown table."""
+def format_rates(rates: Rates, tags: dict[str, list[str]], baseline: str) -> str:
+    """Format the medians of the rates and of the ratios to the baseline as a Markdown table."""
     head = ["way"]
     for size in rates:
         head += [f"batch {size}, sentences/s", f"x {baseline}"]
     rows = []
+    expected_tags = tags.get(REFERENCE, [])
     for name in tags:
         row = [name]
         for size in rates:
-            mine, theirs = rates[size][name], rates[size][baseline]
-            row += [f"{median(mine):.1f}", f"{median(a / b for a, b in zip(mine, theirs, strict=True)):.2f}"]
-        expected = tags.get(REFERENCE, [])
-        same = sum(a == b for a, b in zip(tags[name], expected, strict=False))
-        rows.append([*row, f"{same / len(expected):.2%}" if expected and tags[name] else "-"])
-    return table([*head, f"same tags as {REFERENCE}"], rows)
+            ratios = paired_ratios(rates[size][name], rates[size][baseline])
+            row += [format_median(rates[size][name]), format_median(ratios, 2)]
+        same = sum(a == b for a, b in zip(tags[name], expected_tags, strict=False))
+        rows.append([*row, f"{same / len(expected_tags):.2%}" if expected_tags and tags[name] else "-"])
+    return format_table([*head, f"same tags as {REFERENCE}"], rows)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    material.add_options(parser, sentences=160)
+    parser = make_parser(__doc__)
+    sentences.add_options(parser, sentences=160)
     random_model.add_options(parser)
-    parser.add_argument("--threads", type=int, default=cores(), help="threads of every way, %(default)s")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument(
+        "--threads", type=int, default=usable_cores(), help="threads of every way (default: one per core)"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="runs of every way (default: %(default)s)")
     parser.add_argument("--ways", nargs="+", choices=WAYS, metavar="WAY", default=list(WAYS), help=", ".join(WAYS))
     arguments = parser.parse_args()
     names = [name for name in arguments.ways if not name.startswith("OpenVINO") or find_spec("openvino")]
-    found = material.read_material(arguments)
-    with TemporaryDirectory() as folder:
-        scratch = Path(folder)
-        random_model.write_model(scratch / "model", arguments.config, arguments.layers, found.train)
-        tagger = Tagger.load(scratch / "model", "cpu", arguments.threads)
-        calibration = [sentence.text for sentence in found.train[:_CALIBRATION]]
-        built = Built(scratch / "model", tagger, scratch, arguments.threads, calibration)
-        ways = {name: WAYS[name](built) for name in names}
-        tags = {name: token_tags(tag, found.texts) for name, tag in ways.items()}
-        rates = measure(ways, found.texts, arguments.repeats)
-    print(f"\n{machine()}, threads: {arguments.threads}; {len(found.texts)} sentences, {arguments.repeats} repeats\n")
-    print(shown(rates, tags, baseline=names[0]))
+    corpus = sentences.read_sentences(arguments)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        random_model.write_model(folder / "model", arguments.config, arguments.layers, corpus.train)
+        tagger = Tagger.load(folder / "model", "cpu", arguments.threads)
+        calibration_texts = [sentence.text for sentence in corpus.train[:_CALIBRATION_SENTENCES]]
+        model = Model(folder / "model", tagger, folder, arguments.threads, calibration_texts)
+        functions = {name: WAYS[name](model) for name in names}
+        tags = {name: token_tags(tag, corpus.texts) for name, tag in functions.items()}
+        rates = measure(functions, corpus.texts, arguments.repeats)
+    counts = f"{len(corpus.texts)} sentences, {arguments.repeats} repeats"
+    print(f"\n{describe_machine()}, threads: {arguments.threads}; {counts}\n")
+    print(format_rates(rates, tags, baseline=names[0]))
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_error():
         main()

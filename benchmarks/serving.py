@@ -1,12 +1,16 @@
-"""The service against the usual way: python -m benchmarks.serving [--source FOLDER] [--config FOLDER]
+"""Compare the service with the usual way to serve a model.
 
-Both serve one model of klue/roberta-base's shape with random weights, one after the other on the same cores, which they
-share with the load generator (wrk): (a) `usual`: gunicorn over a Flask route that calls transformers' pipeline;
-(b) `koner`: `python -m app` on the folder as the export stage writes it. wrk's clients each ask again as soon as they
-are answered, real sentences in turn. Prints medians over the repeats, in alternating order; ratios are of the same
-repeat. Every setting of the service can be given in the environment, to `koner` alone.
+    python -m benchmarks.serving [--source FOLDER] [--config FOLDER]
+    python -m benchmarks.serving --profile
 
---profile instead measures how much of a worker's time at 16 clients goes into anything but the model.
+Both serve the same model in the shape of klue/roberta-base with random weights, one after the other on the same cores,
+which they share with the load generator (wrk): `usual` is gunicorn over a Flask route that calls transformers'
+pipeline; `koner` is `python -m app` with the model as the export stage writes it. Each client of wrk sends the next of
+real sentences after each answer. Settings of the service may be given in the environment; they affect `koner` only.
+
+Prints throughput, latency, refusals, start-up time and peak memory: medians of the repeats, between which the order of
+the services alternates; a ratio compares runs of the same repeat. --profile measures instead how much of a worker's
+time with 16 clients is spent outside the model.
 """
 
 from __future__ import annotations
@@ -17,31 +21,39 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-from benchmarks import material, random_model
-from benchmarks.material import read_material
-from benchmarks.processes import MEMORY_KIND, Peak, Service, body_of
-from benchmarks.random_model import prepare_served
-from benchmarks.reporting import cores, machine, table
-from koner.errors import KonerError, told_plainly
+from benchmarks import random_model, sentences
+from benchmarks.processes import MEMORY_KIND, PeakMemory, Service, request_body, run_command, usual_command
+from benchmarks.reporting import (
+    MIB,
+    alternate,
+    describe_machine,
+    format_median,
+    format_table,
+    make_parser,
+    paired_ratios,
+    positive_number,
+    write_json,
+)
+from koner.errors import KonerError, exit_on_error
+from koner.hardware import usable_cores
 
 KONER = "koner"
 MODEL = Path("models/ner")
-_SCRIPT = Path(__file__).with_name("wrk_infer.lua")
-_MIB = 2**20
-_PROFILED_CLIENTS = 16
-_FLOOR = 0.1
-_SETTLING = 4  # seconds
-_OF_BATCHES = ("seconds_sum", "seconds_count", "windows_sum")
+_WRK_SCRIPT = Path(__file__).with_name("wrk_infer.lua")
+_PROFILE_CLIENTS = 16
+_MAX_OVERHEAD = 0.1
+_WARM_UP = 4  # seconds
+_BATCH_METRICS = ("seconds_sum", "seconds_count", "windows_sum")
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What wrk saw: seconds, answers by status, errors of any other kind, latencies in seconds."""
+    """The result of wrk: seconds, answers by status, the number of other errors, and latencies in seconds."""
 
     seconds: float
     statuses: dict[str, int]
@@ -51,194 +63,208 @@ class Answers:
 
     @property
     def throughput(self) -> float:
-        """The 200s a second."""
+        """The 200s per second."""
         return self.statuses.get("200", 0) / self.seconds
 
     @property
     def refused(self) -> int:
+        """The number of answers with status 503."""
         return self.statuses.get("503", 0)
 
     @property
-    def wrong(self) -> int:
-        """Requests that met with neither 200 nor 503."""
+    def unexpected(self) -> int:
+        """The number of requests that were answered with neither 200 nor 503."""
         return self.errors + sum(self.statuses.values()) - self.statuses.get("200", 0) - self.refused
 
 
 @dataclass
 class Trial:
-    """One start of one service: seconds until the first answer, most memory (bytes), answers by number of clients."""
+    """One start of a service: seconds until the first answer, peak memory in bytes, answers by number of clients."""
 
     start_up: float
     memory: int = 0
     answers: dict[int, Answers] = field(default_factory=dict)
 
 
-def wrk(url: str, bodies: Path, clients: int, seconds: float) -> Answers:
-    """Lets `clients` ask a service for `seconds`."""
-    done = subprocess.run(wrk_command(url, bodies, clients, seconds), capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise KonerError(f"wrk failed: {done.stderr.strip() or done.stdout.strip()}")
-    return Answers(**json.loads(done.stdout.splitlines()[-1]))
+Trials = dict[str, list[Trial]]
+
+
+def run_wrk(url: str, bodies: Path, clients: int, seconds: float) -> Answers:
+    """Put a service under load from a number of clients."""
+    output = run_command(wrk_command(url, bodies, clients, seconds))
+    return Answers(**json.loads(output.splitlines()[-1]))
 
 
 def wrk_command(url: str, bodies: Path, clients: int, seconds: float) -> list[str]:
-    # Its default, 2 s, would count slow answers as lost.
-    load = ["--threads=1", f"--connections={clients}", f"--duration={max(1, round(seconds))}s", "--timeout=300s"]
-    return ["wrk", *load, "--latency", f"--script={_SCRIPT}", f"{url}/infer", "--", str(bodies)]
+    """Return the command that runs wrk."""
+    # The default timeout of 2 s would count slow answers as errors.
+    options = ["--threads=1", f"--connections={clients}", f"--duration={max(1, round(seconds))}s", "--timeout=300s"]
+    return ["wrk", *options, "--latency", f"--script={_WRK_SCRIPT}", f"{url}/infer", "--", str(bodies)]
 
 
-def service_of(name: str, folder: Path, arguments: argparse.Namespace) -> Service:
-    """The service of a name: `koner`, or `usual` with its number of workers, such as `usual-2`."""
+def make_service(name: str, folder: Path, arguments: argparse.Namespace) -> Service:
+    """Return the service with a name: `koner`, or `usual-N` with N workers."""
     if name == KONER:
         return Service(["app"], folder)
     workers = int(name.rpartition("-")[2])
-    command = ["gunicorn", "--bind=127.0.0.1:{port}", f"--workers={workers}", "--worker-class=gthread"]
-    # As long as the slowest answer may take.
-    command += [f"--threads={arguments.usual_threads}", "--timeout=300"]
-    app = f"benchmarks.usual_service:create_app({str(folder / MODEL)!r})"
-    return Service([*command, app], folder, {"OMP_NUM_THREADS": str(max(1, cores() // workers))})
+    command = usual_command(folder / MODEL, workers, arguments.usual_threads)
+    return Service(command, folder, {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers))})
 
 
-def trial(name: str, folder: Path, bodies: Path, arguments: argparse.Namespace) -> Trial:
-    """Starts a service, times its first answer, and asks with each number of clients."""
-    with service_of(name, folder, arguments) as service, Peak(service) as peak:
-        seen = Trial(service.first_answer(first_of(bodies)))
-        wrk(service.url, bodies, max(arguments.clients), arguments.seconds / 4)
+def run_trial(name: str, folder: Path, bodies: Path, arguments: argparse.Namespace) -> Trial:
+    """Start a service, time its first answer, and measure it with each number of clients."""
+    body = read_first_body(bodies)
+    with make_service(name, folder, arguments) as service, PeakMemory(service) as memory:
+        trial = Trial(service.wait_for_answer(body))
+        run_wrk(service.url, bodies, max(arguments.clients), arguments.seconds / 4)
         for clients in arguments.clients:
-            # wrk leaves amid its requests, and the service works on them for seconds: this comes behind them.
-            service.first_answer(first_of(bodies))
-            seen.answers[clients] = wrk(service.url, bodies, clients, arguments.seconds)
-            print(f"{name}, {clients} clients: {seen.answers[clients].throughput:.1f} a second", flush=True)
-        seen.memory = peak.most
-    return seen
+            # wrk ends with requests in flight, on which the service works for seconds: wait for an answer after them.
+            service.wait_for_answer(body)
+            trial.answers[clients] = run_wrk(service.url, bodies, clients, arguments.seconds)
+            print(f"{name}, {clients} clients: {trial.answers[clients].throughput:.1f} per second", flush=True)
+        trial.memory = memory.peak
+    return trial
 
 
-def compare(folder: Path, bodies: Path, arguments: argparse.Namespace) -> dict[str, list[Trial]]:
-    """Every service, as often as asked for, the order turned round each time."""
+def compare(folder: Path, bodies: Path, arguments: argparse.Namespace) -> Trials:
+    """Measure every service in each repeat, in alternating order."""
     names = [*(f"usual-{n}" for n in arguments.usual_workers), KONER]
-    trials: dict[str, list[Trial]] = {name: [] for name in names}
+    trials: Trials = {name: [] for name in names}
     for repeat in range(arguments.repeats):
-        for name in names[:: 1 if repeat % 2 == 0 else -1]:
-            trials[name].append(trial(name, folder, bodies, arguments))
+        for name in alternate(names, repeat):
+            trials[name].append(run_trial(name, folder, bodies, arguments))
     return trials
 
 
-def shown(trials: dict[str, list[Trial]]) -> str:
-    """The medians as two Markdown tables."""
-    ours = trials[KONER]
-    rows: list[list[str]] = []
-    for clients in ours[0].answers:
-        for name, theirs in trials.items():
-            seen = [t.answers[clients] for t in theirs]
-            ratio = median(
-                o.answers[clients].throughput / max(a.throughput, 1e-9) for o, a in zip(ours, seen, strict=True)
-            )
-            rows.append([
-                f"{clients}, {name}",
-                f"{median(a.throughput for a in seen):.1f}",
-                "" if name == KONER else f"{ratio:.2f}",
-                f"{median(a.p50 for a in seen) * 1000:.0f}",
-                f"{median(a.p99 for a in seen) * 1000:.0f}",
-                str(sum(a.refused for a in seen)),
-                str(sum(a.wrong for a in seen)),
-            ])  # fmt: skip
+def format_trials(trials: Trials) -> str:
+    """Format the medians as two Markdown tables: by clients and service, and by service."""
+    rows = [_format_answers(clients, name, trials) for clients in trials[KONER][0].answers for name in trials]
     starts = [
-        [name, f"{median(t.start_up for t in seen):.1f}", f"{median(t.memory for t in seen) / _MIB:.0f}"]
-        for name, seen in trials.items()
+        [name, format_median(t.start_up for t in repeats), format_median((t.memory / MIB for t in repeats), 0)]
+        for name, repeats in trials.items()
     ]
-    head = ["clients, service", "200s a second", "koner / it", "p50, ms", "p99, ms", "503s", "other"]
-    return (
-        table(head, rows)
-        + "\n\n"
-        + table(["service", "first answer after, s", f"most memory, MiB ({MEMORY_KIND})"], starts)
-    )
+    head = ["clients, service", "200s per second", "koner / this way", "p50, ms", "p99, ms", "503s", "other"]
+    start_head = ["service", "first answer after, s", f"peak memory, MiB ({MEMORY_KIND})"]
+    return f"{format_table(head, rows)}\n\n{format_table(start_head, starts)}"
+
+
+def _format_answers(clients: int, name: str, trials: Trials) -> list[str]:
+    answers = [trial.answers[clients] for trial in trials[name]]
+    koner_rates = [trial.answers[clients].throughput for trial in trials[KONER]]
+    rates = [a.throughput for a in answers]
+    return [
+        f"{clients}, {name}",
+        format_median(rates),
+        "" if name == KONER else format_median(paired_ratios(koner_rates, rates), 2),
+        format_median((a.p50 * 1000 for a in answers), 0),
+        format_median((a.p99 * 1000 for a in answers), 0),
+        str(sum(a.refused for a in answers)),
+        str(sum(a.unexpected for a in answers)),
+    ]
+
+
+def count_unexpected(trials: Iterable[list[Trial]]) -> int:
+    """Return the number of requests that were answered with neither 200 nor 503."""
+    return sum(answers.unexpected for repeats in trials for t in repeats for answers in t.answers.values())
 
 
 def profile(folder: Path, bodies: Path, arguments: argparse.Namespace) -> dict[str, float]:
-    """Measures where a saturated worker's time goes: the share in the model, the share of everything else."""
-    with service_of(KONER, folder, arguments) as service:
-        service.first_answer(first_of(bodies))
-        command = wrk_command(service.url, bodies, _PROFILED_CLIENTS, arguments.seconds + 4 * _SETTLING)
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as load:  # noqa: S603
-            time.sleep(_SETTLING)
+    """Measure the shares of a saturated worker's time inside and outside the model."""
+    with make_service(KONER, folder, arguments) as service:
+        service.wait_for_answer(read_first_body(bodies))
+        command = wrk_command(service.url, bodies, _PROFILE_CLIENTS, arguments.seconds + 4 * _WARM_UP)
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as wrk:  # noqa: S603
+            time.sleep(_WARM_UP)
             before, start = service.metrics(), time.perf_counter()
             time.sleep(arguments.seconds)
             after, seconds = service.metrics(), time.perf_counter() - start
-            load.terminate()
+            wrk.terminate()
         workers = len(service.workers())
-    ran = {name: after.total(f"koner_batch_{name}") - before.total(f"koner_batch_{name}") for name in _OF_BATCHES}
-    model = ran["seconds_sum"] / (seconds * workers)
+    names = {name: f"koner_batch_{name}" for name in _BATCH_METRICS}
+    increase = {name: after.total(metric) - before.total(metric) for name, metric in names.items()}
+    model_share = increase["seconds_sum"] / (seconds * workers)
     return {
         "workers": workers,
         "seconds": seconds,
-        "batches": ran["seconds_count"],
-        "windows_a_batch": ran["windows_sum"] / max(1, ran["seconds_count"]),
-        "model": model,
-        "else": 1 - model,
+        "batches": increase["seconds_count"],
+        "windows_a_batch": increase["windows_sum"] / max(1, increase["seconds_count"]),
+        "model": model_share,
+        "else": 1 - model_share,
     }
 
 
-def shown_profile(found: dict[str, float]) -> str:
-    """The shares as a Markdown table."""
-    kept = "kept" if found["else"] < _FLOOR else "NOT kept"
+def format_profile(figures: dict[str, float]) -> str:
+    """Format the shares as a Markdown table."""
+    verdict = "met" if figures["else"] < _MAX_OVERHEAD else "NOT met"
     rows = [
-        ("workers", f"{found['workers']:.0f}"),
-        ("seconds", f"{found['seconds']:.1f}"),
-        ("batches", f"{found['batches']:.0f}"),
-        ("sentences a batch", f"{found['windows_a_batch']:.1f}"),
-        ("time in the model", f"{found['model']:.1%}"),
-        (f"time in everything else (floor: below {_FLOOR:.0%}, {kept})", f"{found['else']:.1%}"),
+        ("workers", f"{figures['workers']:.0f}"),
+        ("seconds", f"{figures['seconds']:.1f}"),
+        ("batches", f"{figures['batches']:.0f}"),
+        ("sentences per batch", f"{figures['windows_a_batch']:.1f}"),
+        ("time in the model", f"{figures['model']:.1%}"),
+        (f"time outside the model (target: below {_MAX_OVERHEAD:.0%}, {verdict})", f"{figures['else']:.1%}"),
     ]
-    return table([f"{KONER}, {_PROFILED_CLIENTS} clients", "figure"], rows)
+    return format_table([f"{KONER}, {_PROFILE_CLIENTS} clients", "figure"], rows)
 
 
-def first_of(bodies: Path) -> bytes:
+def read_first_body(bodies: Path) -> bytes:
+    """Return the first of the request bodies."""
     with bodies.open("rb") as lines:
         return next(lines).strip()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    material.add_options(parser, sentences=800)
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    sentences.add_options(parser, sentences=800)
     random_model.add_options(parser)
-    parser.add_argument("--folder", type=Path, help="where the model is made, and kept for the next time; else nowhere")
+    parser.add_argument(
+        "--folder", type=Path, help="folder for the model, which is kept and used again (default: a temporary one)"
+    )
     parser.add_argument("--serve-precision", choices=("auto", "int8", "fp32"), default="auto", help="as the parameter")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16, 64])
-    parser.add_argument("--seconds", type=float, default=20, help="of each measurement, %(default)s")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--usual-workers", type=int, nargs="+", default=[1], help="e.g. 1 2: measured with each")
-    parser.add_argument("--usual-threads", type=int, default=4, help="of each of its workers, %(default)s")
-    parser.add_argument("--json", type=Path, help="write every single measurement there")
-    parser.add_argument("--profile", action="store_true")
-    arguments = parser.parse_args()
+    parser.add_argument(
+        "--clients", type=int, nargs="+", default=[1, 4, 16, 64], help="numbers of clients (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=positive_number, default=20, help="of each measurement (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="starts of every service (default: %(default)s)")
+    parser.add_argument(
+        "--usual-workers", type=int, nargs="+", default=[1], help="numbers of workers of the usual way, e.g. 1 2"
+    )
+    parser.add_argument("--usual-threads", type=int, default=4, help="of each of these workers (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="file for every single measurement")
+    parser.add_argument("--profile", action="store_true", help="measure the time outside the model instead")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     if not shutil.which("wrk"):
-        raise KonerError("wrk, the load generator, is not installed: apt-get install wrk")
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = arguments.folder or Path(scratch)
-        found = read_material(arguments)
-        prepare_served(folder, MODEL, found, arguments)
-        bodies = Path(scratch) / "bodies"
-        bodies.write_bytes(b"\n".join(body_of(text) for text in found.texts) + b"\n")
+        raise KonerError("wrk, the load generator, is not installed; run apt-get install wrk")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        corpus = sentences.read_sentences(arguments)
+        random_model.prepare_service_folder(folder, MODEL, corpus.train, arguments)
+        bodies = Path(temporary) / "bodies"
+        bodies.write_bytes(b"\n".join(request_body(text) for text in corpus.texts) + b"\n")
+        measurements: dict[str, Any]
+        unexpected = 0
         if arguments.profile:
-            profiled = profile(folder.resolve(), bodies, arguments)
-            figures: dict[str, Any] = {"profile": profiled}
-            report = shown_profile(profiled)
-            wrong = 0
+            figures = profile(folder.resolve(), bodies, arguments)
+            measurements, report = {"profile": figures}, format_profile(figures)
         else:
             trials = compare(folder.resolve(), bodies, arguments)
-            figures = {name: [asdict(t) for t in seen] for name, seen in trials.items()}
-            report = shown(trials)
-            wrong = sum(a.wrong for seen in trials.values() for t in seen for a in t.answers.values())
-    print(f"\n{machine()}, shared with wrk; {len(found.texts)} sentences in turn, {arguments.seconds:g} s each\n")
-    print(report)
+            measurements = {name: [asdict(trial) for trial in repeats] for name, repeats in trials.items()}
+            report, unexpected = format_trials(trials), count_unexpected(trials.values())
+    load = f"{len(corpus.texts)} sentences in turn, {arguments.seconds:g} s each"
+    print(f"\n{describe_machine()}, shared with wrk; {load}\n\n{report}")
     if arguments.json:
-        options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
-        written = {"machine": machine(), "options": options, "measured": figures}
-        arguments.json.write_text(json.dumps(written, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if wrong:
-        raise KonerError(f"{wrong} requests met with neither 200 nor 503")
+        write_json(arguments.json, arguments, measurements)
+    if unexpected:
+        raise KonerError(f"{unexpected} requests were answered with neither 200 nor 503")
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_error():
         main()

@@ -1,10 +1,14 @@
-"""The stages before training: python -m benchmarks.stages [--source FOLDER] [--tokenizer FOLDER] [--form tsv hub]
+"""Measure time and memory of the stages before training.
 
-Runs the stages' own code for prepare (reading, checking, writing; the base model is there already), retag and split on
-more and more sentences, each in a fresh process: the source's sentences, repeated under new ids with the number of the
-repeat behind them, so that no text stands twice. A fifth of them is the validation part. Prints seconds, sentences a
-second per core (of CPU time, over all threads) and the most memory; then what each further sentence costs, which leaves
-the start-up out. Last comes what `dvc repro` takes where nothing changed, against a bare `dvc status`.
+    python -m benchmarks.stages [--source FOLDER] [--tokenizer FOLDER] [--form tsv hub]
+
+Runs the stages prepare (the base model exists already), retag and split on growing numbers of sentences, each in a new
+process. The sentences are those of the source, repeated under new ids and with the number of the repeat appended, so
+that all texts differ; a fifth of them is the validation part.
+
+Prints seconds, sentences per second and core (CPU time over all threads) and peak memory, then the cost of each
+additional sentence, which excludes the start-up. At the end it measures `dvc repro` if nothing has changed, against
+`dvc status`.
 """
 
 from __future__ import annotations
@@ -12,12 +16,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
-import subprocess
-import sys
+import shutil
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count, islice, pairwise
 from pathlib import Path
 from statistics import median
@@ -27,33 +29,47 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.processes import ROOT, most_memory
-from benchmarks.reporting import machine, table
-from koner.corpus import Sentence, write_inline
-from koner.errors import KonerError, told_plainly
-from koner.labels import TAG_TO_ID
-from koner.params import read_yaml
-from koner.parquet import BATCH
-from koner.sources import SAMPLE, TRAIN, VALIDATION, read_checked, read_source
+from benchmarks.processes import ROOT, peak_memory, run_command, run_module
+from benchmarks.reporting import MIB, describe_machine, format_median, format_table, make_parser
+from koner.corpus.inline import write_inline
+from koner.corpus.parts import TRAIN, VALIDATION
+from koner.corpus.sentences import Sentence
+from koner.corpus.sources import read_checked, read_source
+from koner.errors import exit_on_error
+from koner.labels.bio import OUTSIDE
+from koner.labels.klue import KLUE
+from koner.params import SAMPLE, SCRATCH
+from koner.storage.parquet import BATCH
+from koner.validation import read_yaml
+from koner.versions import PIPELINE_FILE, VERSIONS_FILE
 
 STAGES = ("prepare", "retag", "split")
 FORMS = ("tsv", "hub")
-_MIB = 2**20
-# What the stages before training do not look at, but must find.
+_BASE_MODEL_SENTENCES = 2_000
+# The stages need a base model, but its size does not affect them.
 _SMALL = {"layers": 1, "hidden_size": 32, "heads": 2, "max_divergence": 1.0, "watch": "source"}
-_HUB_README = """---
+_HUB_README = f"""---
 configs:
 - config_name: ner
   data_files:
-  - {split: train, path: ner/train.parquet}
-  - {split: validation, path: ner/validation.parquet}
+  - {{split: train, path: ner/train.parquet}}
+  - {{split: validation, path: ner/validation.parquet}}
+dataset_info:
+  config_name: ner
+  features:
+  - {{name: sentence, dtype: string}}
+  - {{name: tokens, list: string}}
+  - {{name: ner_tags, list: {{class_label: {{names: {json.dumps({str(i): tag for i, tag in enumerate(KLUE.tags)})}}}}}}}
 ---
 """
+_HUB_SCHEMA = pa.schema(
+    [("sentence", pa.string()), ("tokens", pa.list_(pa.string())), ("ner_tags", pa.list_(pa.int64()))]
+)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a stage took: seconds, CPU seconds, bytes before its work began and at most."""
+    """The cost of a stage: seconds, CPU seconds, and memory before its start and at its peak in bytes."""
 
     seconds: float
     cpu: float
@@ -61,34 +77,34 @@ class Cost:
     peak: int
 
 
+Costs = dict[str, list[Cost]]
+
+
 def run_stage(stage: str) -> Cost:
-    """Runs a stage in this process, in the working folder."""
+    """Run a stage in this process, in the working folder."""
     module = importlib.import_module(f"stages.{stage}")
     before = psutil.Process().memory_info().rss
-    start, cpu = time.perf_counter(), time.process_time()
+    start, cpu_start = time.perf_counter(), time.process_time()
     module.main()
-    return Cost(time.perf_counter() - start, time.process_time() - cpu, before, most_memory())
+    return Cost(time.perf_counter() - start, time.process_time() - cpu_start, before, peak_memory())
 
 
-def fresh(stage: str, folder: Path) -> Cost:
-    """Runs a stage in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.stages", "--stage", stage]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_DATASETS_CACHE": str(folder / "cache")}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise KonerError(f"the stage {stage} failed: {done.stderr.strip().splitlines()[-1]}")
-    return Cost(**json.loads(done.stdout.splitlines()[-1]))
+def run_stage_in_process(stage: str, folder: Path) -> Cost:
+    """Run a stage in a new process."""
+    environment = {"HF_DATASETS_CACHE": str(folder / "cache")}
+    return Cost(**run_module("benchmarks.stages", "--stage", stage, folder=folder, environment=environment))
 
 
-def repeated(sentences: list[Sentence]) -> Iterator[Sentence]:
-    """The sentences again and again, no id and no text twice."""
-    for turn in count():
-        tail = f" {turn}" if turn else ""
+def repeat_sentences(sentences: list[Sentence]) -> Iterator[Sentence]:
+    """Yield sentences without end, all with different ids and texts."""
+    for repeat in count():
+        suffix = f" {repeat}" if repeat else ""
         for s in sentences:
-            yield Sentence(f"{s.id}-{turn}", s.text + tail, s.source, s.tags + ("O",) * len(tail), s.entities)
+            yield Sentence(f"{s.id}-{repeat}", s.text + suffix, s.source, s.tags + (OUTSIDE,) * len(suffix), s.entities)
 
 
 def write_tsv(path: Path, sentences: Iterable[Sentence]) -> None:
+    """Write sentences in the format of KLUE's TSV files."""
     with path.open("w", encoding="utf-8") as file:
         for s in sentences:
             file.write(f"## {s.id}\t{write_inline(s.text, s.entities)}\n")
@@ -97,135 +113,147 @@ def write_tsv(path: Path, sentences: Iterable[Sentence]) -> None:
 
 
 def write_hub(path: Path, sentences: Iterable[Sentence]) -> None:
-    schema = pa.schema(
-        [("sentence", pa.string()), ("tokens", pa.list_(pa.string())), ("ner_tags", pa.list_(pa.int64()))]
-    )
-    with pq.ParquetWriter(path, schema) as writer:
+    """Write sentences in the format of KLUE's Parquet files on the hub."""
+    with pq.ParquetWriter(path, _HUB_SCHEMA) as writer:
         sentences = iter(sentences)
         while rows := list(islice(sentences, BATCH)):
             columns = [
                 [write_inline(s.text, s.entities) for s in rows],
                 [list(s.text) for s in rows],
-                [[TAG_TO_ID[tag] for tag in s.tags] for s in rows],
+                [[KLUE.tag_to_id[tag] for tag in s.tags] for s in rows],
             ]
-            writer.write_table(pa.table(columns, schema=schema))
+            writer.write_table(pa.table(columns, schema=_HUB_SCHEMA))
 
 
 def write_source(folder: Path, form: str, parts: dict[str, list[Sentence]], sentences: int) -> None:
-    """Writes a source of that many sentences, four fifths of them to train on."""
+    """Write a source with a number of sentences, four fifths of them in the training part."""
     sizes = {TRAIN: sentences - sentences // 5, VALIDATION: sentences // 5}
     (folder / "ner").mkdir(parents=True)
     if form == "hub":
         (folder / "README.md").write_text(_HUB_README)
     for part, size in sizes.items():
-        drawn = islice(repeated(parts[part]), size)
+        part_sentences = islice(repeat_sentences(parts[part]), size)
         if form == "hub":
-            write_hub(folder / "ner" / f"{part}.parquet", drawn)
+            write_hub(folder / "ner" / f"{part}.parquet", part_sentences)
         else:
-            write_tsv(folder / f"{part}.tsv", drawn)
+            write_tsv(folder / f"{part}.tsv", part_sentences)
 
 
 def write_params(folder: Path, **changes: object) -> None:
-    """Writes the project's parameters with changes."""
+    """Write the parameters of the project with changes, and the other files that a stage reads."""
     params = read_yaml(ROOT / "params.yaml") | _SMALL | changes
-    # YAML takes JSON.
+    # JSON is valid YAML.
     (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
+    (folder / VERSIONS_FILE).parent.mkdir()
+    for path in (VERSIONS_FILE, PIPELINE_FILE):
+        shutil.copyfile(ROOT / path, folder / path)
 
 
-def measure(folder: Path, parts: dict[str, list[Sentence]], arguments: argparse.Namespace) -> dict[str, list[Cost]]:
-    """What each stage took on each number of sentences, keyed by form, stage and number; median runs by CPU time."""
-    own = {"tokenizer": str(arguments.tokenizer.resolve())} if arguments.tokenizer else {}
-    (folder / "first").mkdir()
-    write_source(folder / "first" / "source", "tsv", parts, 2_000)
-    write_params(folder / "first", source="source", base_model="scratch", **own)
-    fresh("prepare", folder / "first")
-    costs: dict[str, list[Cost]] = {}
+def prepare_base_model(folder: Path, parts: dict[str, list[Sentence]], tokenizer: Path | None) -> Path:
+    """Create the base model that all runs share, and return its folder."""
+    folder.mkdir()
+    write_source(folder / "source", "tsv", parts, _BASE_MODEL_SENTENCES)
+    changes = {"tokenizer": str(tokenizer.resolve())} if tokenizer else {}
+    write_params(folder, source="source", base_model=SCRATCH, **changes)
+    run_stage_in_process("prepare", folder)
+    return (folder / "models/base").resolve()
+
+
+def measure(folder: Path, parts: dict[str, list[Sentence]], arguments: argparse.Namespace) -> Costs:
+    """Return the costs of each stage, in the order of the numbers of sentences and of the repeats.
+
+    The forms of the source differ in the stage prepare only, so the other stages run for the first form.
+    """
+    base_model = prepare_base_model(folder / "first", parts, arguments.tokenizer)
+    costs: Costs = {}
     for form in arguments.form:
         for sentences in arguments.sentences:
-            place = folder / f"{form}-{sentences}"
-            place.mkdir()
-            write_source(place / "source", form, parts, sentences)
-            write_params(place, source="source", base_model=str((folder / "first/models/base").resolve()))
+            run_folder = folder / f"{form}-{sentences}"
+            run_folder.mkdir()
+            write_source(run_folder / "source", form, parts, sentences)
+            write_params(run_folder, source="source", base_model=str(base_model))
             for _ in range(arguments.repeats):
                 for stage in STAGES if form == arguments.form[0] else STAGES[:1]:
-                    cost = fresh(stage, place)
+                    cost = run_stage_in_process(stage, run_folder)
                     costs.setdefault(f"{stage}, {form}" if stage == "prepare" else stage, []).append(cost)
                     print(f"{form}, {stage}, {sentences}: {cost.seconds:.1f} s", flush=True)
-            # Half a million sentences take gigabytes.
-            subprocess.run(["rm", "-r", str(place)], check=True)  # noqa: S603, S607
+            # Half a million sentences take gigabytes of disk space.
+            shutil.rmtree(run_folder)
     return costs
 
 
-def shown(costs: dict[str, list[Cost]], sizes: list[int], repeats: int) -> str:
-    """The medians as two Markdown tables."""
-    rows, further = [], []
-    for stage, seen in costs.items():
-        by_size = [seen[i : i + repeats] for i in range(0, len(seen), repeats)]
-        cpu = [median(c.cpu for c in found) for found in by_size]
-        peak = [median(c.peak for c in found) for found in by_size]
-        for size, found, seconds, most in zip(sizes, by_size, cpu, peak, strict=True):
-            rows.append([
-                f"{stage}, {size:,}",
-                f"{median(c.seconds for c in found):.1f}",
-                f"{size / seconds:,.0f}",
-                f"{median(c.before for c in found) / _MIB:.0f}",
-                f"{most / _MIB:.0f}",
-            ])  # fmt: skip
-        for (a, b), (ca, cb), (ma, mb) in zip(pairwise(sizes), pairwise(cpu), pairwise(peak), strict=True):
-            further.append(
-                [f"{stage}, {a:,} to {b:,}", f"{(b - a) / max(cb - ca, 1e-9):,.0f}", f"{(mb - ma) / (b - a):.0f}"]
-            )
-    head = ["stage, sentences", "seconds", "sentences/s per core", "MiB before", "MiB at most"]
-    return (
-        table(head, rows)
-        + "\n\n"
-        + table(["stage, each further sentence", "sentences/s per core", "bytes more memory"], further)
-    )
+def format_costs(costs: Costs, sizes: list[int], repeats: int) -> str:
+    """Format the medians as two Markdown tables: in total, and for each additional sentence."""
+    rows, marginal_rows = [], []
+    for stage, stage_costs in costs.items():
+        by_size = [stage_costs[i : i + repeats] for i in range(0, len(stage_costs), repeats)]
+        cpu = [median(cost.cpu for cost in size_costs) for size_costs in by_size]
+        peak = [median(cost.peak for cost in size_costs) for size_costs in by_size]
+        for i, (size, size_costs) in enumerate(zip(sizes, by_size, strict=True)):
+            before = format_median((cost.before / MIB for cost in size_costs), 0)
+            seconds = format_median(cost.seconds for cost in size_costs)
+            rows.append([f"{stage}, {size:,}", seconds, f"{size / cpu[i]:,.0f}", before, f"{peak[i] / MIB:.0f}"])
+        for i, (small, large) in enumerate(pairwise(sizes)):
+            rate = (large - small) / max(cpu[i + 1] - cpu[i], 1e-9)
+            memory = (peak[i + 1] - peak[i]) / (large - small)
+            marginal_rows.append([f"{stage}, {small:,} to {large:,}", f"{rate:,.0f}", f"{memory:.0f}"])
+    head = ["stage, sentences", "seconds", "sentences/s per core", "MiB before", "peak MiB"]
+    marginal_head = ["stage, each additional sentence", "sentences/s per core", "bytes of memory"]
+    return f"{format_table(head, rows)}\n\n{format_table(marginal_head, marginal_rows)}"
 
 
-def unchanged(project: Path, repeats: int) -> str:
-    """Seconds of `dvc repro` where nothing changed, and of `dvc status`."""
+def measure_unchanged(project: Path, repeats: int) -> str:
+    """Measure `dvc repro` if nothing has changed, and `dvc status`."""
 
-    def dvc(*command: str) -> tuple[float, str]:
+    def run_dvc(*command: str) -> tuple[float, str]:
         start = time.perf_counter()
-        environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
-        done = subprocess.run(["dvc", *command], cwd=project, env=environment, capture_output=True, text=True)  # noqa: S603, S607
-        if done.returncode:
-            raise KonerError(f"dvc {command[0]} failed in {project}: {done.stderr.strip().splitlines()[-1]}")
-        return time.perf_counter() - start, done.stdout
+        output = run_command(["dvc", *command], project, {"DVC_NO_ANALYTICS": "1"}, f"dvc {command[0]} in {project}")
+        return time.perf_counter() - start, output
 
-    # Anything else would run the stages.
-    if json.loads(dvc("status", "--json")[1]) != {}:
-        return f"`dvc repro` was not timed: `dvc status` names changes in {project}"
-    repro, status = ([dvc(command)[0] for _ in range(repeats)] for command in ("repro", "status"))
+    # With changes, `dvc repro` would run the stages.
+    if json.loads(run_dvc("status", "--json")[1]) != {}:
+        return f"`dvc repro` was not measured: `dvc status` reports changes in {project}"
+    repro, status = ([run_dvc(command)[0] for _ in range(repeats)] for command in ("repro", "status"))
     return f"`dvc repro`, nothing changed: {median(repro):.2f} s; `dvc status`: {median(status):.2f} s"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", default=SAMPLE, help="sample, or a folder as the parameter `source` takes it")
-    parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer; else one is made of the sentences")
-    parser.add_argument("--form", nargs="+", choices=FORMS, default=["tsv"], help="of the repeated source: %(default)s")
-    parser.add_argument("--sentences", type=int, nargs="+", default=[5_000, 50_000, 500_000])
-    parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--project", type=Path, default=ROOT, help="where `dvc repro` is timed, %(default)s")
-    parser.add_argument("--folder", type=Path, help="where to work, some gigabytes; else where temporary files are")
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--source", default=SAMPLE, help="as the parameter `source`: sample, or a folder")
+    parser.add_argument("--tokenizer", type=Path, help="folder of a tokenizer (default: one built from the sentences)")
+    parser.add_argument(
+        "--form", nargs="+", choices=FORMS, default=["tsv"], help="format of the repeated source (default: tsv)"
+    )
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        nargs="+",
+        default=[5_000, 50_000, 500_000],
+        help="numbers of sentences (default: %(default)s)",
+    )
+    parser.add_argument("--repeats", type=int, default=1, help="runs of each stage (default: %(default)s)")
+    parser.add_argument("--project", type=Path, default=ROOT, help="folder in which `dvc repro` is measured")
+    parser.add_argument(
+        "--folder", type=Path, help="folder for some gigabytes of data (default: that of temporary files)"
+    )
     parser.add_argument("--stage", choices=STAGES, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
     if arguments.stage:
-        print(json.dumps(vars(run_stage(arguments.stage))))
+        print(json.dumps(asdict(run_stage(arguments.stage))))
         return
     parts = read_checked(read_source(arguments.source, "ner", None))
-    sizes = sorted(arguments.sentences)
-    arguments.sentences = sizes
+    arguments.sentences.sort()
     with TemporaryDirectory(dir=arguments.folder) as folder:
         costs = measure(Path(folder), parts, arguments)
-    print(f"\n{machine()}\n")
-    print(shown(costs, sizes, arguments.repeats))
-    print()
-    print(unchanged(arguments.project, arguments.repeats))
+    print(f"\n{describe_machine()}\n\n{format_costs(costs, arguments.sentences, arguments.repeats)}\n")
+    print(measure_unchanged(arguments.project, arguments.repeats))
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_error():
         main()

@@ -1,40 +1,34 @@
-"""How soon the service answers: python -m benchmarks.startup
+"""Measure how soon the service answers, against the usual way to serve a model.
 
-Starts `python -m app` and the usual way (gunicorn over transformers' pipeline) on the model that dvc.lock pins, in
-turn, and prints the seconds from the start of the process to the first answer, medians over the repeats.
+    python -m benchmarks.startup [--repeats 5]
+
+Starts `python -m app` and the usual way (gunicorn over transformers' pipeline) in turn, with the model that dvc.lock
+pins. Prints the seconds from the start of the process to the first answer: the median of the repeats, minimum, maximum.
 """
 
-import argparse
-import statistics
-from pathlib import Path
+from statistics import median
 
-from benchmarks.processes import Service, body_of
-from koner.errors import told_plainly
+from benchmarks.processes import ROOT, Service, request_body, usual_command
+from benchmarks.reporting import make_parser
+from koner.errors import exit_on_error
 
-ROOT = Path(__file__).resolve().parent.parent
-MODEL = ROOT / "models/ner"
-WAYS = {
-    "koner": ["app"],
-    "usual": [
-        *("gunicorn", "--bind=127.0.0.1:{port}", "--worker-class=gthread", "--threads=4"),
-        f"benchmarks.usual_service:create_app({str(MODEL)!r})",
-    ],
-}
+COMMANDS = {"koner": ["app"], "usual": usual_command(ROOT / "models/ner")}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = make_parser(__doc__)
+    parser.add_argument("--repeats", type=int, default=5, help="starts of each service (default: %(default)s)")
     arguments = parser.parse_args()
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    body = request_body("홍길동은 서울에 산다.")
+    seconds_by_name: dict[str, list[float]] = {name: [] for name in COMMANDS}
     for _ in range(arguments.repeats):
-        for way, command in WAYS.items():
+        for name, command in COMMANDS.items():
             with Service(command, ROOT) as service:
-                seconds[way].append(service.first_answer(body_of("홍길동은 서울에 산다.")))
-    for way, found in seconds.items():
-        print(f"{way}: first answer after {statistics.median(found):.2f} s ({min(found):.2f} to {max(found):.2f})")
+                seconds_by_name[name].append(service.wait_for_answer(body))
+    for name, seconds in seconds_by_name.items():
+        print(f"{name}: first answer after {median(seconds):.2f} s ({min(seconds):.2f} to {max(seconds):.2f})")
 
 
 if __name__ == "__main__":
-    with told_plainly():
+    with exit_on_error():
         main()

@@ -1,4 +1,4 @@
-"""The usual way to serve a token classifier, which `serving.py` compares with: Flask over transformers' pipeline.
+"""The usual way to serve a token classifier, with which `serving.py` compares: Flask over transformers' pipeline.
 
 gunicorn --worker-class gthread --threads 4 'benchmarks.usual_service:create_app("models/ner")'
 """
@@ -8,12 +8,13 @@ from transformers import pipeline
 
 
 def create_app(folder: str) -> Flask:
-    tagger = pipeline("token-classification", model=folder, aggregation_strategy="simple")
+    """Create the application that serves the model of a folder."""
+    classify = pipeline("token-classification", model=folder, aggregation_strategy="simple")
     app = Flask(__name__)
 
     @app.post("/infer")
     def infer() -> Response:
         text = request.get_json()["text"]
-        return jsonify(input=text, result=[{**entity, "score": float(entity["score"])} for entity in tagger(text)])
+        return jsonify(input=text, result=[{**entity, "score": float(entity["score"])} for entity in classify(text)])
 
     return app

@@ -1,6 +1,6 @@
--- Posts the bodies of a file, one JSON document a line, in turn:
+-- Posts the request bodies of a file (one JSON document per line) in turn:
 --   wrk -t1 -c16 -d20s -s benchmarks/wrk_infer.lua http://127.0.0.1:5000/infer -- BODIES
--- and ends with one line of JSON: seconds, answers by status, errors, and latencies in seconds.
+-- and prints one line of JSON at the end: seconds, answers by status, errors, and latencies in seconds.
 
 local threads = {}
 
@@ -9,15 +9,15 @@ function setup(thread)
 end
 
 function init(args)
-  requests, statuses, at = {}, {}, 0
+  requests, statuses, position = {}, {}, 0
   for body in io.lines(args[1]) do
     requests[#requests + 1] = wrk.format("POST", nil, { ["Content-Type"] = "application/json" }, body)
   end
 end
 
 function request()
-  at = at % #requests + 1
-  return requests[at]
+  position = position % #requests + 1
+  return requests[position]
 end
 
 function response(status)

@@ -1,4 +1,4 @@
-"""The forms of a model that other tools make, for `runtimes.py` to compare the project's own with."""
+"""Runtimes and ONNX files made by other tools, with which `runtimes.py` compares those of the project."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from onnx import TensorProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from transformers import AutoModelForTokenClassification
 
-from koner.runtime import TorchRuntime
-from koner.tagger import Tagger
+from koner.inference.runtimes import TorchRuntime
+from koner.inference.tagger import Tagger
 
-# Weights of seven bits, each output unit with a scale: without VNNI the products of eight-bit ones overflow.
-_WEIGHTS = {
+_OPSET = 17
+# Weights of seven bits, with a scale per output channel: on CPUs without VNNI, products of eight-bit integers overflow.
+_WEIGHT_OPTIONS = {
     "weight_type": QuantType.QInt8,
     "per_channel": True,
     "reduce_range": True,
@@ -24,7 +25,7 @@ _WEIGHTS = {
 }
 
 
-class BFloat16(TorchRuntime):
+class BFloat16Runtime(TorchRuntime):
     """PyTorch with weights and activations in bfloat16."""
 
     def __init__(self, folder: Path, threads: int) -> None:
@@ -32,8 +33,8 @@ class BFloat16(TorchRuntime):
         self._model = self._model.bfloat16()
 
 
-class OpenVino:
-    """An ONNX file run by OpenVINO, which computes what is not in integers in `precision` (f32, bf16)."""
+class OpenVinoRuntime:
+    """OpenVINO with an ONNX file; floating-point operations are computed in `precision` (f32, bf16)."""
 
     def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
         import openvino
@@ -47,12 +48,13 @@ class OpenVino:
         self._model = openvino.Core().compile_model(str(path), "CPU", settings)
 
     def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        found = self._model({"input_ids": input_ids, "attention_mask": attention_mask})
-        return np.asarray(found["logits"], np.float32)
+        """Return the logits (batch, tokens, labels)."""
+        outputs = self._model({"input_ids": input_ids, "attention_mask": attention_mask})
+        return np.asarray(outputs["logits"], np.float32)
 
 
-class _Inputs(CalibrationDataReader):
-    """Sentences, one at a time, as a model's inputs."""
+class _CalibrationInputs(CalibrationDataReader):
+    """The inputs of the model for texts, one window at a time."""
 
     def __init__(self, tagger: Tagger, texts: Sequence[str]) -> None:
         self._windows = iter([window for text in tagger.encode(texts) for window in text.windows])
@@ -65,8 +67,8 @@ class _Inputs(CalibrationDataReader):
         return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
-def plain(folder: Path, path: Path) -> None:
-    """Writes a model as an ONNX file of standard operators alone, as OpenVINO needs it."""
+def export_standard_operators(folder: Path, path: Path) -> None:
+    """Export a model to an ONNX file with standard operators only, as OpenVINO needs it."""
     model = AutoModelForTokenClassification.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
 
     class Logits(torch.nn.Module):
@@ -89,17 +91,17 @@ def plain(folder: Path, path: Path) -> None:
             input_names=names[:2],
             output_names=names[2:],
             dynamic_axes={name: {0: "batch", 1: "tokens"} for name in names},
-            opset_version=17,
+            opset_version=_OPSET,
             dynamo=False,
         )
 
 
-def dynamic_int8(source: Path, path: Path) -> None:
-    """Makes an ONNX file int8 by ONNX Runtime's own tool, activations scaled as the model runs."""
-    # The types behind ONNX Runtime's own operators are beyond its shape inference.
-    quantize_dynamic(source, path, extra_options={"DefaultTensorType": TensorProto.FLOAT}, **_WEIGHTS)
+def quantize_dynamically(source: Path, path: Path) -> None:
+    """Quantize an ONNX file to int8 by ONNX Runtime's tool; activations are scaled when the model runs."""
+    # The tool's shape inference does not know the output types of ONNX Runtime's own operators.
+    quantize_dynamic(source, path, extra_options={"DefaultTensorType": TensorProto.FLOAT}, **_WEIGHT_OPTIONS)
 
 
-def static_int8(source: Path, path: Path, tagger: Tagger, texts: Sequence[str]) -> None:
-    """Makes an ONNX file int8 by ONNX Runtime's own tool, the scales of activations fixed on `texts` beforehand."""
-    quantize_static(source, path, _Inputs(tagger, texts), quant_format=QuantFormat.QDQ, **_WEIGHTS)
+def quantize_statically(source: Path, path: Path, tagger: Tagger, texts: Sequence[str]) -> None:
+    """Quantize an ONNX file to int8 by ONNX Runtime's tool; the scales of activations are calibrated on texts."""
+    quantize_static(source, path, _CalibrationInputs(tagger, texts), quant_format=QuantFormat.QDQ, **_WEIGHT_OPTIONS)
