@@ -175,6 +175,6 @@ def test_a_stage_prints_on_a_console_without_all_characters(clone, variables):
     set_params(clone, source="./없음😀")
     output = run(clone, sys.executable, "-m", "stages.prepare", fails=True, encoding="cp949", **variables)
     assert "Traceback" not in output
-    assert "there is no folder ./" in output
+    assert "there is no file or folder ./" in output
     assert "\\U0001f600" in output
     run(clone, "git", "checkout", "--", ".")
