@@ -1,6 +1,6 @@
 """Plots of the pipeline's tables, as PNG files and as SVG for the HTML report.
 
-Labels are ASCII, so no Korean font is needed. The same figures give the same bytes.
+Korean labels are drawn with NanumGothic, which is installed with koner, so the same figures give the same bytes.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ import io
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
+from matplotlib.ft2font import FT2Font
 from matplotlib.ticker import PercentFormatter
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -23,6 +27,12 @@ from koner.storage.outputs import atomic_file
 plt.switch_backend("Agg")
 # A dollar sign in a label is no formula.
 plt.rcParams["text.parse_math"] = False
+# The package of the font is not imported: it would set it for all text.
+_FONT_FILE = str(distribution("koreanize-matplotlib").locate_file("koreanize_matplotlib/fonts/NanumGothic.ttf"))
+font_manager.fontManager.addfont(_FONT_FILE)
+# For each character, the first font that has it.
+_FONTS = ["DejaVu Sans", "NanumGothic"]
+plt.rcParams["font.family"] = _FONTS
 
 MOST_CONFUSED = 20
 
@@ -107,8 +117,15 @@ def most_confused(matrix: np.ndarray) -> list[int]:
 
 
 def _drawable(names: Sequence[str]) -> list[str]:
-    """Return names in ASCII: other characters as their code points, such as `U+C778`."""
-    return ["".join(c if c.isascii() else f"U+{ord(c):04X}" for c in name) for name in names]
+    """Return names with their characters that no font has as code points, such as `U+1F4F1`."""
+    known = _known_characters()
+    return ["".join(c if c in known else f"U+{ord(c):04X}" for c in name) for name in names]
+
+
+@cache
+def _known_characters() -> frozenset[str]:
+    files = [font_manager.findfont(name, fallback_to_default=False) for name in _FONTS]
+    return frozenset(chr(code) for file in files for code in FT2Font(file).get_charmap())
 
 
 def plot_balance(shares: Mapping[str, Mapping[str, float]], path: Path) -> None:
