@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-
-from transformers.utils import logging as transformers_logging
 
 from koner.console import escape_unencodable
 from koner.errors import exit_on_error
 from koner.storage.workspace import lock_workspace
 
-# A new head on a base model and a written file need no notice; errors are raised.
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
+# A new head on a base model and a written file need no notice; errors are raised. transformers reads these when it is
+# imported, which takes seconds and which not every stage needs.
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 def run_stage(main: Callable[[], None], *, locks: bool = True) -> None:
