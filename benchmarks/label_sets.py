@@ -1,15 +1,21 @@
-"""Compare the throughput of tagging with 6 and with 142 types, by the same encoder, side by side.
+"""Compare the throughput with 6 and with 142 types, of the same encoder: of the tagger, then of the service over HTTP.
 
 The types of the second model are variants of those of the first. Its head has for each tag the weights of the tag that
 it is a variant of, with a little noise, so that both models predict about as many entities.
 
-    python -m benchmarks.label_sets
+    python -m benchmarks.label_sets [--precision fp32]
+
+The tagger is measured in CPU time of one thread. The service is `python -m app` with 16 clients, which share the cores
+with it. Prints the medians of runs, in which the two models take turns.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -17,9 +23,12 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
 
-from benchmarks.reporting import describe_machine, make_parser
+from benchmarks.load import Load
+from benchmarks.processes import Service, request_body
+from benchmarks.random_model import pin_model
+from benchmarks.reporting import alternate, describe_machine, make_parser, paired_ratios, positive_number
 from koner.corpus.sources import read_checked, read_source
-from koner.errors import exit_on_error
+from koner.errors import KonerError, exit_on_error
 from koner.export.onnx import export_onnx
 from koner.inference.runtimes import ONNX_FILE
 from koner.inference.tagger import Tagger
@@ -30,39 +39,80 @@ from koner.params import SAMPLE
 from koner.resources import KONER_MINI
 
 _NOISE = 0.02
+_MODEL = Path("models/ner")
 
 
 def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--types", type=int, default=142, help="types of the second model (default: %(default)s)")
     parser.add_argument("--sentences", type=int, default=256, help="sentences in a run (default: %(default)s)")
-    parser.add_argument("--runs", type=int, default=9, help="runs of each model (default: %(default)s)")
+    parser.add_argument("--runs", type=int, default=9, help="runs of each tagger (default: %(default)s)")
+    parser.add_argument("--starts", type=int, default=3, help="starts of each service (default: %(default)s)")
+    parser.add_argument("--clients", type=int, default=16, help="of the service (default: %(default)s)")
+    parser.add_argument("--seconds", type=positive_number, default=10, help="of load on each start (default: 10)")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
     arguments = parser.parse_args()
     print(f"{describe_machine()}\n")
     texts = [s.text for s in read_checked(read_source(SAMPLE, "ner", None))["validation"]][: arguments.sentences]
-    with TemporaryDirectory() as folder:
-        taggers = []
+    with TemporaryDirectory() as temporary:
+        folders = []
         for labels in (KLUE, _variants(arguments.types)):
-            path = Path(folder) / str(len(labels.types))
-            _write_model(path, labels)
-            export_onnx(path, path / ONNX_FILE, arguments.precision)
-            taggers.append(Tagger.load(path, "cpu", threads=1))
-        seconds: list[list[float]] = [[] for _ in taggers]
-        for tagger in taggers:
-            tagger.tag_all(texts[:32])
-        # In turn, so that other load on the machine meets both.
-        for _ in range(arguments.runs):
-            for tagger, of_tagger in zip(taggers, seconds, strict=True):
-                start = time.process_time()
-                tagged = tagger.tag_all(texts)
-                of_tagger.append(time.process_time() - start)
-                count = sum(len(text.entities) for text in tagged)
-                print(f"{len(tagger.label_set.types):4} types: {of_tagger[-1]:6.3f} s of a core, {count} entities")
-    few, many = (median(of_tagger) for of_tagger in seconds)
-    for tagger, value in zip(taggers, (few, many), strict=True):
-        print(f"{len(tagger.label_set.types):4} types: {len(texts) / value:8.1f} sentences a second of a core")
-    print(f"cost of {arguments.types} types: {100 * (1 - few / many):.1f}% of throughput (medians of {arguments.runs})")
+            folders.append(Path(temporary) / str(len(labels.types)))
+            _write_model(folders[-1] / _MODEL, labels)
+            export_onnx(folders[-1] / _MODEL, folders[-1] / _MODEL / ONNX_FILE, arguments.precision)
+            pin_model(folders[-1], _MODEL)
+        taggers = [Tagger.load(folder / _MODEL, "cpu", threads=1) for folder in folders]
+        report("tagger", "sentences a second of a core", measure_taggers(taggers, texts, arguments.runs), arguments)
+        report("service", "answers a second", measure_services(folders, texts, arguments), arguments)
+
+
+def measure_taggers(taggers: Sequence[Tagger], texts: Sequence[str], runs: int) -> list[list[float]]:
+    """Return the sentences per second of CPU time of each tagger in each run."""
+    rates: list[list[float]] = [[] for _ in taggers]
+    for tagger in taggers:
+        tagger.tag_all(texts[:32])
+    for run in range(runs):
+        for i in alternate(range(len(taggers)), run):
+            start = time.process_time()
+            tagged = taggers[i].tag_all(texts)
+            rates[i].append(len(texts) / (time.process_time() - start))
+            count = sum(len(text.entities) for text in tagged)
+            print(f"{len(taggers[i].label_set.types):4} types: {rates[i][-1]:6.1f} a second, {count} entities")
+    return rates
+
+
+def measure_services(folders: Sequence[Path], texts: Sequence[str], arguments: argparse.Namespace) -> list[list[float]]:
+    """Return the answers per second of each service at each start.
+
+    Raises:
+        KonerError: If a request was not answered with 200.
+    """
+    bodies = [request_body(text) for text in texts]
+    rates: list[list[float]] = [[] for _ in folders]
+
+    async def put_under_load(url: str) -> float:
+        async with Load(url, bodies) as load:
+            await load.run_closed_loop(arguments.clients, arguments.seconds / 4)
+            rate = await load.run_closed_loop(arguments.clients, arguments.seconds)
+        if load.outcome.ok < load.outcome.sent:
+            raise KonerError(f"{load.outcome.sent - load.outcome.ok} requests were not answered with 200")
+        return rate
+
+    for start in range(arguments.starts):
+        for i in alternate(range(len(folders)), start):
+            with Service(["app"], folders[i]) as service:
+                service.wait_for_answer(bodies[0])
+                rates[i].append(asyncio.run(put_under_load(service.url)))
+            print(f"{folders[i].name:>4} types, service: {rates[i][-1]:6.1f} answers a second", flush=True)
+    return rates
+
+
+def report(name: str, unit: str, rates: Sequence[Sequence[float]], arguments: argparse.Namespace) -> None:
+    """Print the medians of both models, and the median of what more types cost in the same run."""
+    few, many = rates
+    ratio = median(paired_ratios(many, few))
+    print(f"{name}: {median(few):.1f} {unit} with 6 types, {median(many):.1f} with {arguments.types}")
+    print(f"{name}: {arguments.types} types cost {100 * (1 - ratio):.1f}% of throughput (median of {len(few)})\n")
 
 
 def _variants(count: int) -> LabelSet:

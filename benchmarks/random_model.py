@@ -82,6 +82,16 @@ def prepare_service_folder(folder: Path, model: Path, train: Sequence[Sentence],
         tokenizer = AutoTokenizer.from_pretrained(trained, local_files_only=True)
         development = align(train[:_BIAS_SENTENCES], tokenizer, _MAX_LENGTH, _STRIDE, KLUE)
         export(trained, {"development": development}, folder / model, arguments.serve_precision)
+    pin_model(folder, model)
+
+
+def pin_model(folder: Path, model: Path) -> None:
+    """Write a dvc.lock that pins a model, so that `python -m app` serves it.
+
+    Args:
+        folder: The folder of the service.
+        model: The path of the model within the folder.
+    """
     outs = [{"path": model.as_posix(), "hash": "md5", "md5": folder_hash(folder / model)}]
     # JSON is valid YAML.
     (folder / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": {"package": {"outs": outs}}}) + "\n")
