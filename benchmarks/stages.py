@@ -91,8 +91,7 @@ def run_stage(stage: str) -> Cost:
 
 def run_stage_in_process(stage: str, folder: Path) -> Cost:
     """Run a stage in a new process."""
-    environment = {"HF_DATASETS_CACHE": str(folder / "cache")}
-    return Cost(**run_module("benchmarks.stages", "--stage", stage, folder=folder, environment=environment))
+    return Cost(**run_module("benchmarks.stages", "--stage", stage, folder=folder))
 
 
 def repeat_sentences(sentences: list[Sentence]) -> Iterator[Sentence]:

@@ -20,7 +20,6 @@ from koner.corpus.source_report import SourceReport
 from koner.errors import KonerError, first_line
 from koner.storage.hub import check_reachable
 from koner.storage.parquet import BATCH
-from koner.storage.paths import why_not_writable
 
 # By a pattern of the names that `datasets` has for them.
 _TYPE_NAMES = {
@@ -60,9 +59,9 @@ def read_hub_dataset(
     cache_folder = None
     if Path(source).is_dir():
         datasets.disable_progress_bars()
-        # Local files are converted to Arrow files, which are kept in HOME by default.
-        if why_not_writable(datasets.config.HF_DATASETS_CACHE):
-            cache_folder = _temporary_cache()
+        # `datasets` converts the files to Arrow files, keeps these in HOME, and finds them again by the name of the
+        # folder and its README.md alone: it would read the old sentences after a change of the files.
+        cache_folder = _temporary_cache()
     else:
         check_reachable(source, revision, "dataset")
     try:

@@ -1,6 +1,7 @@
 import datetime
 import decimal
 import json
+import shutil
 import unicodedata
 
 import pyarrow as pa
@@ -222,6 +223,15 @@ def test_hub_layout_keeps_guid_and_source(tmp_path):
     row = {**ROW, "guid": "g_1-nsmc", "source": "nsmc"}
     sentence = read(write_hub(tmp_path / "hub", train=[row], validation=[row | {"guid": "g_2-nsmc"}]))["train"][0]
     assert (sentence.id, sentence.source) == ("g_1-nsmc", "nsmc")
+
+
+def test_a_change_of_the_files_is_read_and_not_what_a_folder_of_this_name_had_before(tmp_path):
+    other = {"sentence": "<부산:LC>만", "tokens": ["부", "산", "만"], "ner_tags": [2, 3, 12]}
+    assert read(write_hub(tmp_path / "corpus"))["train"][0].text == "서울에"
+    shutil.rmtree(tmp_path / "corpus")
+    assert read(write_hub(tmp_path / "corpus", [other]))["train"][0].text == "부산만"
+    # `datasets` asks for the name of a folder only, not for its path.
+    assert read(write_hub(tmp_path / "elsewhere/corpus"))["train"][0].text == "서울에"
 
 
 @pytest.mark.parametrize("column", ["tokens", "ner_tags"])

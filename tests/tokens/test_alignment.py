@@ -188,13 +188,9 @@ def test_a_sentence_is_clean_if_its_entities_start_and_end_with_tokens(wordpiece
 
 
 @pytest.fixture(scope="module")
-def real(shared, tmp_path_factory):
+def real(shared):
     """The real sentences from the folder in the hub's layout, and the tokenizer of klue/roberta-base."""
-    import datasets
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("cache")))
-        parts = read_checked(read_source(str(shared / "klue-ner" / "hub"), "ner", None))
+    parts = read_checked(read_source(str(shared / "klue-ner" / "hub"), "ner", None))
     return parts, Tokenizer.from_file(str(shared / "klue-roberta-base" / "tokenizer.json"))
 
 
