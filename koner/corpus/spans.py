@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
 
 from koner.corpus.characters import quote
 from koner.corpus.raw import RawEntity, RawSentence
@@ -13,8 +13,11 @@ from koner.labels.bio import Entity
 from koner.labels.label_set import why_not_a_label
 from koner.params import Overlaps
 
-# By unit of offsets: the encoding of the text in it, and the bytes per unit.
-_UNITS = {"UTF-16 code units": ("utf-16-le", 2), "bytes": ("utf-8", 1)}
+# By unit of offsets: how many a code point takes.
+_UNITS = {
+    "UTF-16 code units": lambda character: 2 if character > _LAST_OF_ONE_UNIT else 1,
+    "bytes": lambda character: len(character.encode("utf-8", "surrogatepass")),
+}
 # The last code point of one UTF-16 code unit.
 _LAST_OF_ONE_UNIT = "\uffff"
 
@@ -32,7 +35,7 @@ def resolve_spans(raw: RawSentence, rules: Rules, report: SourceReport) -> tuple
     wrong = next((entity for entity in entities if not _agrees(text, entity)), None)
     if wrong:
         entities = _convert_units(raw, text, entities, wrong, report)
-    elif raw.may_be_utf16 and any(e.form is None and max(text[: e.end]) > _LAST_OF_ONE_UNIT for e in entities):
+    elif raw.may_be_utf16 and _has_two_units(text[: max((e.end for e in entities if e.form is None), default=0)]):
         detail = "a character of two UTF-16 code units is before an entity, whose text is not given"
         report.add("unproven_offsets", raw.where, raw.id, detail)
     spans = [Entity(entity.start, entity.end, entity.label) for entity in entities]
@@ -92,10 +95,9 @@ def _convert_units(
         ValueError: If not; with the unit that the texts of the entities prove, if they do.
     """
     proven, possible = None, None
-    for unit, (encoding, width) in _UNITS.items():
-        encoded = text.encode(encoding, "surrogatepass")
-        convert = _converter(encoded, encoding, width)
-        converted = [in_text for entity in entities if (in_text := convert(entity))]
+    for unit, width in _UNITS.items():
+        code_points = {offset: i for i, offset in enumerate(accumulate(map(width, text), initial=0))}
+        converted = [in_text for entity in entities if (in_text := _convert(entity, code_points))]
         if len(converted) < len(entities) or any(not _agrees(text, entity) for entity in converted):
             continue
         if all(entity.form is not None for entity in entities):
@@ -111,21 +113,17 @@ def _convert_units(
     raise ValueError(_describe(text, wrong) + hint)
 
 
-def _converter(encoded: bytes, encoding: str, width: int) -> Callable[[RawEntity], RawEntity | None]:
-    """Return a function that converts the offsets of an entity from units of an encoding to code points."""
+def _convert(entity: RawEntity, code_points: Mapping[int, int]) -> RawEntity | None:
+    """Return an entity with offsets in code points; None if one of its offsets is within a code point or outside."""
+    start, end = code_points.get(entity.start), code_points.get(entity.end)
+    if start is None or end is None or start >= end:
+        return None
+    return RawEntity(start, end, entity.label, entity.form)
 
-    def convert(entity: RawEntity) -> RawEntity | None:
-        first, last = entity.start * width, entity.end * width
-        if not 0 <= first < last <= len(encoded):
-            return None
-        try:
-            start = len(encoded[:first].decode(encoding))
-            end = start + len(encoded[first:last].decode(encoding))
-        except UnicodeDecodeError:
-            return None
-        return RawEntity(start, end, entity.label, entity.form)
 
-    return convert
+def _has_two_units(text: str) -> bool:
+    """Return whether a text has a character of two UTF-16 code units."""
+    return max(text, default="") > _LAST_OF_ONE_UNIT
 
 
 def _describe(text: str, entity: RawEntity) -> str:

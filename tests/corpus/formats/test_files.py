@@ -242,3 +242,11 @@ def test_a_text_of_100000_characters_is_read(tmp_path):
     label = [[i * 3, i * 3 + 2, "LC"] for i in range(30_000)]
     (sentence,) = read(write(tmp_path, "a.jsonl", lines([{"text": text, "label": label}])))["train"]
     assert (len(sentence.text), len(sentence.entities)) == (90_005, 30_000)
+
+
+def test_offsets_in_utf_16_are_converted_in_a_text_of_100000_characters(tmp_path):
+    text = "📱" * 10_000 + "서울 " * 30_000
+    spans = [{"start": i, "end": i + 2, "text": "서울", "labels": ["LC"]} for i in range(20_000, 110_000, 3)]
+    row = {"id": 1, "text": text, "label": spans}
+    (sentence,) = read(write(tmp_path, "a.json", json.dumps([row])))["train"]
+    assert [sentence.entities[i] for i in (0, -1)] == [Entity(10_000, 10_002, "LC"), Entity(99_997, 99_999, "LC")]
