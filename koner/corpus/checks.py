@@ -18,7 +18,6 @@ from koner.corpus.spans import resolve_spans, trim
 from koner.corpus.tag_schemes import TagScheme
 from koner.errors import KonerError
 from koner.labels.bio import (
-    OUTSIDE,
     Entity,
     bio_to_entities,
     entities_to_bio,
@@ -140,9 +139,11 @@ def _reconcile(raw: RawSentence, rules: Rules, report: SourceReport) -> tuple[st
     if raw.text is None:
         characters, tags = _split_into_code_points(raw.tokens, token_tags)
         text = "".join(characters)
+        entities = bio_to_entities(tags)
     else:
-        text, tags = raw.text, spread_tags(raw.tokens, token_tags, raw.text)
-    entities = bio_to_entities(tags)
+        text, spans = raw.text, find_tokens(raw.tokens, raw.text)
+        entities = [Entity(spans[e.start][0], spans[e.end - 1][1], e.label) for e in bio_to_entities(token_tags)]
+        tags = entities_to_bio(entities, len(text))
     if raw.annotated is not None:
         _check_annotation(raw.annotated, text, entities)
     return _trimmed(text, tags, entities, raw, report)
@@ -187,8 +188,13 @@ def _check_tags(raw: RawSentence, rules: Rules, report: SourceReport) -> list[st
         raise ValueError(f"{len(tags)} tags for {len(tokens)} {unit}s")
     is_bio = raw.scheme is None or raw.scheme.is_plain_bio
     has_null = None in tokens or None in tags
-    # A short cut: nearly all sentences have single code points and tags of the scheme.
-    is_regular = is_bio and not has_null and set(map(len, tokens)) == {1} and not any(map(_why_not_a_tag, set(tags)))
+    # A short cut: nearly all sentences have words, or single code points, and tags of the scheme.
+    is_regular = (
+        is_bio
+        and not has_null
+        and (raw.text is not None or set(map(len, tokens)) == {1})
+        and not any(map(_why_not_a_tag, set(tags)))
+    )
     for i, (token, tag) in enumerate(() if is_regular else zip(tokens, tags, strict=True), start=1):
         if token is None:
             raise ValueError(f"token {i} is null")
@@ -213,43 +219,42 @@ def _check_tags(raw: RawSentence, rules: Rules, report: SourceReport) -> list[st
     return bio
 
 
-def spread_tags(tokens: Sequence[str], tags: Sequence[str], text: str) -> list[str]:
-    """Return the tags of the code points of a text, from the BIO tags of its tokens.
+def find_tokens(tokens: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Return the span of each token in a text, in code points; only white space may be between them.
 
-    A token that begins with `##` continues the word before it; the two signs are not part of the text. White space
-    between two tokens belongs to their entity if the second continues it.
+    A token that begins with `##` continues the word before it; the two signs are not part of the text.
 
     Raises:
-        ValueError: If a token is not in the text, or something other than white space is between two tokens.
+        ValueError: If a token is not where the text goes on, or is empty.
     """
-    spread: list[str] = []
+    spans: list[tuple[int, int]] = []
     position = 0
-    for i, (token, tag) in enumerate(zip(tokens, tags, strict=True), start=1):
-        if not text.startswith(token, position):
-            gap, token = _find_token(token, i, text, position)
-            spread += [tag if tag[0] == "I" else OUTSIDE] * gap
-            position += gap
-        if not token:
+    for i, token in enumerate(tokens, start=1):
+        start, length = position, len(token)
+        if not text.startswith(token, start):
+            # A short cut: one space is between most words.
+            start += 1
+            if text[position:start] != " " or not text.startswith(token, start):
+                start, length = _find_token(token, i, text, position)
+        if not length:
             raise ValueError(f"token {i} is empty")
-        position += len(token)
-        spread.append(tag)
-        if len(token) > 1:
-            spread += [tag if tag == OUTSIDE else f"I{tag[1:]}"] * (len(token) - 1)
+        position = start + length
+        spans.append((start, position))
     rest = text[position:]
     if rest and not rest.isspace():
         raise ValueError(f"the tokens end before the text does, at {quote(rest[:20])}")
-    return spread + [OUTSIDE] * len(rest)
+    return spans
 
 
-def _find_token(token: str, number: int, text: str, position: int) -> tuple[int, str]:
-    """Return the white space before a token, in code points, and the token without the `##` of a piece."""
+def _find_token(token: str, number: int, text: str, position: int) -> tuple[int, int]:
+    """Return where a token begins in the text, after white space, and its length without the `##` of a piece."""
     end = position
     while end < len(text) and text[end].isspace():
         end += 1
     if text.startswith(token, end):
-        return end - position, token
+        return end, len(token)
     if token.startswith("##") and text.startswith(token[2:], position):
-        return 0, token[2:]
+        return position, len(token) - 2
     raise ValueError(f"token {number} {quote(token)} is not where the text goes on: {quote(text, position)}")
 
 

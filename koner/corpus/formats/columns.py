@@ -159,10 +159,11 @@ def _parse_block(path: Path, number: int, block: list[str], layout: _Layout) -> 
     text = None
     lines = []
     for line in block:
-        if line[0] == "#" and _is_comment(line):
-            if comment := _COMMENT.match(line):
-                id_ = comment[2].strip() if comment[1] in _ID_NAMES else id_
-                text = comment[2] if comment[1] == "text" else text
+        if line[0] == "#" and "\t" not in line and (comment := _COMMENT.match(line)):
+            id_ = comment[2].strip() if comment[1] in _ID_NAMES else id_
+            text = comment[2] if comment[1] == "text" else text
+        elif line[0] == "#" and _is_comment(line):
+            continue
         elif line != layout.header and not (line[0] == "-" and line.startswith(_DOCUMENT)):
             lines.append(line)
     if not lines:
@@ -175,15 +176,15 @@ def _parse_block(path: Path, number: int, block: list[str], layout: _Layout) -> 
         return RawSentence(
             f"{path.name}:{place}", id_, fault=f"the line has {width} columns, others have {layout.width}"
         )
-    tokens, tags = [row[layout.token] for row in rows], [row[layout.tag] for row in rows]
+    columns = tuple(zip(*rows, strict=True))
+    tokens, tags = columns[layout.token], columns[layout.tag]
     if "" in tokens or "" in tags:
         i = next(i for i in range(len(rows)) if not tokens[i] or not tags[i])
         fault = f"the tag '{tags[i]}' has no token" if tags[i] else f"the token '{tokens[i]}' has no tag"
         return RawSentence(f"{path.name}:{number + block.index(lines[i])}", id_, fault=fault)
     if text is None and layout.misc is not None:
-        pieces = (
-            token if _NO_SPACE in row[layout.misc] else f"{token} " for token, row in zip(tokens, rows, strict=True)
-        )
+        notes = columns[layout.misc]
+        pieces = (token if _NO_SPACE in note else f"{token} " for token, note in zip(tokens, notes, strict=True))
         text = "".join(pieces).removesuffix(" ")
     return RawSentence(where, id_, tokens=tokens, tags=tags, text=text)
 

@@ -26,7 +26,7 @@ _is_one_character = lru_cache(maxsize=1 << 16)(is_one_character)
 
 @dataclass
 class _TokenCensus:
-    """What the sentences of a file show about its tokens and tags."""
+    """What the sentences of a file show about its tags and, if they have no text of their own, about its tokens."""
 
     tags: TagCensus = field(default_factory=TagCensus)
     tokens: int = 0
@@ -44,6 +44,8 @@ class _TokenCensus:
             return
         tokens: Sequence[Any] = raw.tokens or ()
         self.tags.add(raw.tags or ())
+        if raw.text is not None:
+            return
         self.tokens += len(tokens)
         self.has_spaces = self.has_spaces or " " in tokens
         if len("".join(tokens)) > len(tokens) and not self.has_spaces:
