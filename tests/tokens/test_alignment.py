@@ -169,7 +169,7 @@ def test_a_batch_is_aligned_and_scored_like_its_sentences(request, name, max_len
 
 
 def test_real_sentences_are_aligned_and_scored_like_single_ones(shared):
-    sentences = read_checked(read_source(str(shared / "klue-ner" / "tsv"), "ner", None))["validation"]
+    sentences = read_checked(read_source(str(shared / "klue-ner" / "tsv"), "ner", None))["validation"][::4]
     tokenizer = Tokenizer.from_file(str(shared / "klue-roberta-base" / "tokenizer.json"))
     assert_batch_equals_single_sentences(sentences, tokenizer, 64, 8, 1)
 
