@@ -22,7 +22,7 @@ from tests.environments import build_wheel
 
 TEXT = "가 마 자"
 # Distributions that no module imports by name.
-DATA = {"python-mecab-ko-dic"}
+DATA = {"koreanize-matplotlib", "python-mecab-ko-dic"}
 PATHS = ("/", "/docs", "/openapi.json", "/healthz", "/readyz", "/version", "/metrics")
 
 
