@@ -141,12 +141,9 @@ def test_another_python_is_named(clone_without_outputs, module):
     # Without site-packages, as the system's Python.
     command = [sys.executable, "-S", "-m", f"stages.{module}"]
     output = run(clone_without_outputs, *command, fails=True)
-    # Which of the missing ones is imported first does not matter.
-    missing = re.match(rf"koner: {re.escape(sys.executable)} has no module '(\w+)'; ", output)
-    assert missing
-    assert missing[1] not in ("app", "koner", "stages")
-    assert output[missing.end() :] == (
-        "activate the project's environment (`source .venv/bin/activate`; `make setup` creates it) and try again\n"
+    assert output == (
+        f"koner: {sys.executable} has no module 'pydantic'; activate the project's environment "
+        "(`source .venv/bin/activate`; `make setup` creates it) and try again\n"
     )
 
 
