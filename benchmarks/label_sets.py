@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=9, help="runs of each tagger (default: %(default)s)")
     parser.add_argument("--starts", type=int, default=3, help="starts of each service (default: %(default)s)")
     parser.add_argument("--clients", type=int, default=16, help="of the service (default: %(default)s)")
-    parser.add_argument("--seconds", type=positive_number, default=10, help="of load on each start (default: 10)")
+    parser.add_argument("--seconds", type=positive_number, default=10, help="of each load (default: %(default)s)")
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
     arguments = parser.parse_args()
     print(f"{describe_machine()}\n")

@@ -13,13 +13,13 @@ from koner.labels.bio import Entity
 from koner.labels.label_set import why_not_a_label
 from koner.params import Overlaps
 
+# The last code point of one UTF-16 code unit.
+_LAST_OF_ONE_UNIT = "\uffff"
 # By unit of offsets: how many a code point takes.
 _UNITS = {
     "UTF-16 code units": lambda character: 2 if character > _LAST_OF_ONE_UNIT else 1,
     "bytes": lambda character: len(character.encode("utf-8", "surrogatepass")),
 }
-# The last code point of one UTF-16 code unit.
-_LAST_OF_ONE_UNIT = "\uffff"
 
 
 def resolve_spans(raw: RawSentence, rules: Rules, report: SourceReport) -> tuple[str, list[Entity]]:

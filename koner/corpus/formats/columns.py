@@ -159,11 +159,10 @@ def _parse_block(path: Path, number: int, block: list[str], layout: _Layout) -> 
     text = None
     lines = []
     for line in block:
-        if line[0] == "#" and "\t" not in line and (comment := _COMMENT.match(line)):
-            id_ = comment[2].strip() if comment[1] in _ID_NAMES else id_
-            text = comment[2] if comment[1] == "text" else text
-        elif line[0] == "#" and _is_comment(line):
-            continue
+        if line[0] == "#" and _is_comment(line):
+            if comment := _COMMENT.match(line):
+                id_ = comment[2].strip() if comment[1] in _ID_NAMES else id_
+                text = comment[2] if comment[1] == "text" else text
         elif line != layout.header and not (line[0] == "-" and line.startswith(_DOCUMENT)):
             lines.append(line)
     if not lines:
