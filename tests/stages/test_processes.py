@@ -136,13 +136,16 @@ def test_several_sweeps_share_a_folder_with_each_other_but_with_no_stage(clone):
     run(clone, "git", "checkout", "--", ".")
 
 
-@pytest.mark.parametrize("module", ["prepare", "train", "sweep", "pretrain.pack"])
-def test_another_python_is_named(clone_without_outputs, module):
+@pytest.mark.parametrize(
+    ("module", "missing"),
+    [("prepare", "numpy"), ("train", "pydantic"), ("sweep", "dvc"), ("pretrain.pack", "pydantic")],
+)
+def test_another_python_is_named(clone_without_outputs, module, missing):
     # Without site-packages, as the system's Python.
     command = [sys.executable, "-S", "-m", f"stages.{module}"]
     output = run(clone_without_outputs, *command, fails=True)
     assert output == (
-        f"koner: {sys.executable} has no module 'pydantic'; activate the project's environment "
+        f"koner: {sys.executable} has no module '{missing}'; activate the project's environment "
         "(`source .venv/bin/activate`; `make setup` creates it) and try again\n"
     )
 
