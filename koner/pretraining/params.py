@@ -36,6 +36,7 @@ class PretrainParams(BaseModel):
     mask_share: float = Field(gt=0, lt=1)
     tag_weight: float = Field(ge=0, le=100)
     weak_weight: float = Field(ge=0, le=100)
+    weak_teacher: bool
     seed: int = Field(ge=0, lt=2**32)
     lr: float = Field(gt=0, le=1)
     batch_size: int = Field(ge=1, le=65536)

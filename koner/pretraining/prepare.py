@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +23,7 @@ from koner.pretraining.document_store import StoredDocuments, write_documents
 from koner.pretraining.packing import Document, make_document, pack_documents, write_packs
 from koner.pretraining.params import PretrainParams
 from koner.pretraining.raw_text import read_texts
-from koner.pretraining.weak_labels import weak_tag_ids
+from koner.pretraining.weak_labels import agreed_tag_ids, weak_tag_ids
 from koner.text.morphemes import AnalysedText, analyse
 from koner.tokens.text_tokenizer import TextTokenizer
 
@@ -34,6 +34,9 @@ MAX_PIECES = 10_000_000
 CHUNK = 500
 # A piece that occurs once is more often a misspelling than a morpheme.
 _MIN_COUNT = 2
+# A function that returns the ids of the BIO tags of each text's characters.
+Teacher = Callable[[Sequence[str]], Sequence[np.ndarray]]
+_Labeller = Callable[[Sequence[AnalysedText]], Sequence[np.ndarray | None]]
 _ANALYSED_SCHEMA = pa.schema({"text": pa.string(), "morphemes": pa.list_(pa.list_(pa.int32(), 3))})
 
 
@@ -52,7 +55,9 @@ class PackingSummary:
     packs: dict[str, int]
 
 
-def prepare_packs(params: PretrainParams, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> PackingSummary:
+def prepare_packs(
+    params: PretrainParams, tokenizer: PreTrainedTokenizerBase | None, folder: Path, teacher: Teacher | None = None
+) -> PackingSummary:
     """Write packs of the texts that the parameters name to `train` and `held` in a folder, and the tokenizer.
 
     One text of `held_out` goes to `held`, the others to `train`, each as often as its source is repeated, in an order
@@ -63,6 +68,8 @@ def prepare_packs(params: PretrainParams, tokenizer: PreTrainedTokenizerBase | N
         tokenizer: The tokenizer of the base model. Without one, the texts are normalized, and a tokenizer is built
             from them.
         folder: The folder to write to.
+        teacher: A second labeller. It decides where the rules are in doubt; where it contradicts them, there is no
+            label.
 
     Raises:
         KonerError: If a source can't be read, or a part has fewer tokens than a pack.
@@ -74,7 +81,7 @@ def prepare_packs(params: PretrainParams, tokenizer: PreTrainedTokenizerBase | N
         vocabulary = vocabulary_from_counts(pieces, _MIN_COUNT, params.vocab_min_characters, params.vocab_size)
         tokenizer = make_tokenizer(vocabulary, params.length)
     tokenizer.save_pretrained(folder / TOKENIZER)
-    documents = _read_documents(scratch / "analysed.arrow", tokenizer, bool(params.weak_weight))
+    documents = _read_documents(scratch / "analysed.arrow", tokenizer, _make_labeller(params, teacher))
     write_documents(tqdm(documents, "tokens", sum(counts), unit=" texts", mininterval=1), scratch)
     stored = StoredDocuments(scratch)
     packs = _write_parts(params, stored, np.repeat(params.repeats, counts), folder)
@@ -126,16 +133,31 @@ def _add_piece_counts(pieces: Counter[str], chunk: Sequence[AnalysedText], repea
     return Counter(dict(pieces.most_common(MAX_PIECES // 2))) if len(pieces) > MAX_PIECES else pieces
 
 
-def _read_documents(path: Path, tokenizer: PreTrainedTokenizerBase, with_labels: bool) -> Iterator[Document]:
+def _read_documents(path: Path, tokenizer: PreTrainedTokenizerBase, label: _Labeller) -> Iterator[Document]:
     """Yield the texts that `_write_analysed_texts` wrote as documents of tokens, whatever their length."""
     whole = TextTokenizer(tokenizer, None)
     with pa.memory_map(str(path)) as file, pa.ipc.open_stream(file) as reader:
         for batch in reader:
             texts, morphemes = batch.column("text").to_pylist(), batch.column("morphemes").to_pylist()
-            for text, text_morphemes, encoding in zip(texts, morphemes, whole.encode_batch(texts), strict=True):
-                analysed = AnalysedText(text, tuple(map(tuple, text_morphemes)))
-                labels = weak_tag_ids(analysed) if with_labels else None
-                yield make_document(analysed, encoding.ids, encoding.offsets, labels)
+            analysed = [
+                AnalysedText(text, tuple(map(tuple, rows))) for text, rows in zip(texts, morphemes, strict=True)
+            ]
+            for text, encoding, tags in zip(analysed, whole.encode_batch(texts), label(analysed), strict=True):
+                yield make_document(text, encoding.ids, encoding.offsets, tags)
+
+
+def _make_labeller(params: PretrainParams, teacher: Teacher | None) -> _Labeller:
+    """Return the function that labels texts: not at all, by rules, or by rules and a teacher."""
+
+    def label(texts: Sequence[AnalysedText]) -> Sequence[np.ndarray | None]:
+        if not params.weak_weight:
+            return [None] * len(texts)
+        by_rules = [weak_tag_ids(text) for text in texts]
+        if teacher is None:
+            return by_rules
+        return list(map(agreed_tag_ids, by_rules, teacher([text.text for text in texts])))
+
+    return label
 
 
 def _write_parts(

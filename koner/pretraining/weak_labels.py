@@ -40,3 +40,12 @@ def weak_tag_ids(analysed: AnalysedText) -> np.ndarray:
     for start, end in doubtful:
         tags[start:end][outside[start:end]] = IGNORE_INDEX
     return tags
+
+
+def agreed_tag_ids(rules: np.ndarray, teacher: np.ndarray) -> np.ndarray:
+    """Return the tags of a text's characters by two labellers, int8 (characters,).
+
+    A character that both label differently has none, `IGNORE_INDEX`. If the rules are in doubt, the teacher decides.
+    """
+    has_tag = (rules == teacher) | (rules == IGNORE_INDEX)
+    return np.where(has_tag, teacher, np.int8(IGNORE_INDEX))
