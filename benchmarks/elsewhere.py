@@ -2,9 +2,9 @@
 
     python -m benchmarks.elsewhere --source FOLDER
 
-Tags the validation part of any source (a hub id, a folder in the hub's layout, KLUE's TSV files) with the model that
-`dvc repro` exported. Prints the figures of the three protocols with their confidence intervals, span scores by entity
-type, and the calibration error.
+Tags the validation part, or the last sentences of another part, of any source (a hub id, a folder in the hub's layout,
+KLUE's TSV files) with the model that `dvc repro` exported. Prints the figures of the three protocols with their
+confidence intervals, span scores by entity type, and the calibration error.
 """
 
 from pathlib import Path
@@ -26,9 +26,12 @@ def main() -> None:
     parser.add_argument("--config", default="ner", help="configuration of a source in the hub's layout")
     parser.add_argument("--revision", help="revision of a source on the hub")
     parser.add_argument("--model", default="models/exported", type=Path, help="folder of the model")
+    parser.add_argument("--part", default=VALIDATION, help="the part of the source")
+    parser.add_argument("--last", type=int, default=0, help="only so many sentences from the end of the part; 0: all")
     arguments = parser.parse_args()
     tagger = Tagger.load(arguments.model)
-    sentences = read_checked(read_source(arguments.source, arguments.config, arguments.revision))[VALIDATION]
+    parts = read_checked(read_source(arguments.source, arguments.config, arguments.revision))
+    sentences = parts[arguments.part][-arguments.last :]
     aligned = align(sentences, tagger.tokenizer, tagger.max_length, tagger.stride, KLUE)
     figures = evaluate(predict(tagger, aligned), KLUE, tagger.settings.temperature, seed=0)
     print(f"{figures['sentences']} sentences, {figures['entities']} entities")
