@@ -1,15 +1,16 @@
-"""The entities of a text, decoded from the logits of its tokens."""
+"""The entities of texts, decoded from the logits of their tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from koner.labels.bio import Entity
+from koner.inference.transitions import BioLabels
 from koner.text.normalization import Composed
-from koner.tokens.spans import Span, tokens_to_entities
+from koner.tokens.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,45 +56,82 @@ class TaggedText:
 def decode(
     logits: np.ndarray,
     path: np.ndarray,
-    labels: Sequence[str],
-    offsets: Sequence[Span],
-    composed: Composed,
+    starts: np.ndarray,
+    labels: BioLabels,
+    texts: Sequence[tuple[Composed, Sequence[Span]]],
     temperature: float,
-) -> TaggedText:
-    """Decode the entities of a text from the predicted labels of its tokens.
+) -> list[TaggedText]:
+    """Decode the entities of texts from the predicted labels of their tokens.
 
     Args:
-        logits: The logits, (tokens, labels).
-        path: The ids of the predicted labels, (tokens,).
-        labels: The label of each id.
-        offsets: The span of each token in the composed text, in code points.
-        composed: The text in NFC, with the spans of the original.
+        logits: The logits of texts, one text after the other (tokens, labels).
+        path: The ids of the predicted labels (tokens,).
+        starts: The first token of each text, and the end of the last one (texts + 1,).
+        labels: The labels.
+        texts: Each text in NFC, with the spans of the original, and the span of each of its tokens in NFC, in code
+            points.
         temperature: The divisor of the logits.
 
     Returns:
-        The tagged text; the spans of its entities are in the original text, in order and disjoint.
+        The tagged texts; the spans of their entities are in the original texts, in order and disjoint.
     """
     scaled = logits / temperature
-    path_logits = np.take_along_axis(scaled, path[:, None], axis=1)
+    scaled -= np.take_along_axis(scaled, path[:, None], axis=1)
     # The softmax, for the logit of the predicted label only.
-    probabilities = 1 / np.exp(scaled - path_logits).sum(axis=1)
-    tags = [labels[i] for i in path]
-    entities: list[ScoredEntity] = []
-    position = 0
-    for entity, (first, last) in tokens_to_entities(tags, offsets):
-        start, end = _trim_span(entity, composed, position)
+    probabilities = 1 / np.exp(scaled, out=scaled).sum(axis=1)
+    entities: list[list[ScoredEntity]] = [[] for _ in texts]
+    for i, first, last, label, score in _find_entities(path, probabilities, starts, labels):
+        (composed, offsets), found = texts[i], entities[i]
+        position = found[-1].end if found else 0
+        start, end = _trim_span(offsets[first][0], offsets[last][1], composed, position)
         if start < end:
-            start, position = composed.original_span(start, end)
-            entities.append(ScoredEntity(start, position, entity.label, float(probabilities[first:last].mean())))
-    return TaggedText(tuple(entities), tuple(tags), tuple(probabilities.tolist()))
+            found.append(ScoredEntity(*composed.original_span(start, end), labels.type_names[label], score))
+    tags, scores = [labels.tags[i] for i in path.tolist()], probabilities.tolist()
+    return [
+        TaggedText(tuple(found), tuple(tags[start:end]), tuple(scores[start:end]))
+        for found, (start, end) in zip(entities, pairwise(starts.tolist()), strict=True)
+    ]
 
 
-def _trim_span(entity: Entity, composed: Composed, position: int) -> Span:
-    """Return the part of an entity's span at or after `position` in the original text, without spaces at its ends.
+def _find_entities(
+    path: np.ndarray, probabilities: np.ndarray, starts: np.ndarray, labels: BioLabels
+) -> Iterator[tuple[int, int, int, int, float]]:
+    """Yield the text, the first and the last token in it, the label id of the first token and the score of entities.
+
+    Args:
+        path: The ids of the predicted labels (tokens,).
+        probabilities: Their probabilities (tokens,).
+        starts: The first token of each text, and the end of the last one (texts + 1,).
+        labels: The labels.
+    """
+    # As in `koner.labels.bio.bio_to_entities`: an I that continues nothing begins an entity.
+    begins = np.flatnonzero(~labels.continues(path, starts))
+    ends = np.append(begins[1:], len(path))
+    is_entity = labels.types[path[begins]] != labels.outside
+    begins, ends = begins[is_entity], ends[is_entity]
+    texts = np.searchsorted(starts, begins, side="right") - 1
+    columns = texts, begins - starts[texts], ends - 1 - starts[texts], path[begins], _means(probabilities, begins, ends)
+    return zip(*(column.tolist() for column in columns), strict=True)
+
+
+def _means(values: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Return the means of the disjoint ranges of values from each of `begins` up to each of `ends`, in order."""
+    # With a zero before each range, numpy adds a range up in the same order as it does for `mean()`.
+    count = np.arange(len(begins))
+    spaced = np.zeros(len(values) + len(begins) + 1, values.dtype)
+    tokens = np.arange(len(values))
+    spaced[tokens + np.searchsorted(begins, tokens, side="right")] = values
+    bounds = np.stack([begins + count, ends + count + 1], axis=1).ravel()
+    sums = np.add.reduceat(spaced, bounds)[::2] if len(bounds) else spaced[:0]
+    means: np.ndarray = (sums / (ends - begins)).astype(values.dtype)
+    return means
+
+
+def _trim_span(start: int, end: int, composed: Composed, position: int) -> Span:
+    """Return the part of a span at or after `position` in the original text, without spaces at its ends.
 
     Two tokens can share one character: ½ is read as 1, ⁄ and 2. The entity that comes first keeps the character.
     """
-    start, end = entity.start, entity.end
     while start < end and (composed.text[start].isspace() or composed.original_span(start, start + 1)[0] < position):
         start += 1
     while start < end and composed.text[end - 1].isspace():

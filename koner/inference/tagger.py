@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from koner.inference.model_folder import (
     read_tokenizer,
 )
 from koner.inference.runtimes import Runtime, choose_runtime
-from koner.inference.transitions import ConstrainedDecoder
+from koner.inference.transitions import BioLabels, ConstrainedDecoder
 from koner.labels.label_set import LabelSet
 from koner.text.normalization import Composed, compose
 from koner.tokens.windows import Window, WindowedText, encode_by_sentence, with_truncation
@@ -31,6 +32,8 @@ from koner.tokens.windows import Window, WindowedText, encode_by_sentence, with_
 __all__ = ["EncodedText", "ScoredEntity", "TaggedText", "Tagger", "TokenLogits", "store_settings"]
 
 _TOKENS_PER_BATCH = 4096
+# Tokens that are decoded together; the arrays of more would leave the cache of a processor.
+_TOKENS_TOGETHER = 1024
 # A model is run on a window of this length at most when it is loaded; memory grows with the square of the length.
 _LONGEST_CHECKED = 1024
 # With a character that no vocabulary has.
@@ -98,7 +101,8 @@ class Tagger:
         self.label_set = LabelSet.from_tags(token_labels)
         self.pad_id = pad_id
         self.settings = settings or DecodingSettings()
-        self._decoder = ConstrainedDecoder(self.token_labels)
+        self._labels = BioLabels(self.token_labels)
+        self._decoder = ConstrainedDecoder(self._labels)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None, threads: int | None = None) -> Tagger:
@@ -186,24 +190,24 @@ class Tagger:
 
     def decode_all(self, logits: Sequence[TokenLogits], temperature: float | None = None) -> list[TaggedText]:
         """Decode the entities of texts as `decode` does, in the order of the texts."""
-        paths = self.best_paths([text.values for text in logits])
-        return [
-            decode(
-                text.values,
-                path,
-                self.token_labels,
-                text.windowed_text.offsets,
-                text.composed,
-                temperature or self.settings.temperature,
-            )
-            for text, path in zip(logits, paths, strict=True)
-        ]
+        tagged: list[TaggedText] = []
+        for texts in _iterate_together(logits):
+            values, starts = _concatenate([text.values for text in texts])
+            path = self._best_path(values, starts)
+            spans = [(text.composed, text.windowed_text.offsets) for text in texts]
+            tagged += decode(values, path, starts, self._labels, spans, temperature or self.settings.temperature)
+        return tagged
 
     def best_paths(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the predicted label ids of the tokens of texts, each (tokens,), for their logits (tokens, labels)."""
+        return [self._best_path(logits, np.array([0, len(logits)])) for logits in values]
+
+    def _best_path(self, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the predicted label ids of tokens (tokens,), as `ConstrainedDecoder.decode` does."""
         if self.settings.legal:
-            return self._decoder.decode_all(values)
-        return [logits.argmax(axis=1) for logits in values]
+            return self._decoder.decode(values, starts)
+        path: np.ndarray = values.argmax(axis=1)
+        return path
 
 
 def store_settings(folder: Path, settings: DecodingSettings) -> None:
@@ -224,6 +228,28 @@ def _iterate_batches(windows: Sequence[Window]) -> Iterator[list[int]]:
         batch.append(i)
     if batch:
         yield batch
+
+
+def _iterate_together(logits: Iterable[TokenLogits]) -> Iterator[list[TokenLogits]]:
+    """Yield texts, in order, in lists with at most `_TOKENS_TOGETHER` tokens; a longer text is alone."""
+    texts: list[TokenLogits] = []
+    tokens = 0
+    for text in logits:
+        if texts and tokens + len(text.values) > _TOKENS_TOGETHER:
+            yield texts
+            texts, tokens = [], 0
+        texts.append(text)
+        tokens += len(text.values)
+    if texts:
+        yield texts
+
+
+def _concatenate(arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return arrays, at least one, one after the other, and the start of each with the end of the last one."""
+    return (
+        arrays[0] if len(arrays) == 1 else np.concatenate(arrays),
+        np.array([0, *accumulate(map(len, arrays))]),
+    )
 
 
 def _check_run(tagger: Tagger, folder: Path) -> None:

@@ -8,10 +8,15 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
 
 from koner.encoder.vocabulary import SPECIAL_TOKENS, make_tokenizer
-from koner.inference.decoding import decode as decode_path
-from koner.inference.tagger import Tagger
+from koner.inference.decoding import DecodingSettings
+from koner.inference.decoding import decode as decode_paths
+from koner.inference.tagger import Tagger, TokenLogits
+from koner.inference.transitions import BioLabels
 from koner.labels.klue import KLUE
+from koner.labels.label_set import LabelSet
 from koner.text.normalization import compose
+from koner.tokens.windows import Window, WindowedText
+from tests.inference import plain_decoding
 
 TEXTS = st.text(
     st.sampled_from("홍길동서울부산정부3명 \t\nㅋㅎ한ᄒ́각👩‍👩🏽ＡＢ中！.\u200bé́㎏½ﷺ\u0316\x1f\x85\ud800"), max_size=60
@@ -20,7 +25,10 @@ TEXTS = st.text(
 
 def decode(values, labels, offsets, composed, temperature):
     """Decode with the most likely label of each token."""
-    return decode_path(values, values.argmax(axis=1), labels, offsets, composed, temperature)
+    starts = np.array([0, len(values)])
+    texts = [(composed, offsets)]
+    (tagged,) = decode_paths(values, values.argmax(axis=1), starts, BioLabels(labels), texts, temperature)
+    return tagged
 
 
 def logits(*tags, low=-5.0, high=5.0):
@@ -76,6 +84,36 @@ def test_a_score_is_the_mean_probability_of_the_tags_of_an_entity():
 def test_a_text_without_tokens_has_no_entities():
     tagged = decode(np.empty((0, len(KLUE.tags)), np.float32), KLUE.tags, [], compose(""), 1.0)
     assert (tagged.entities, tagged.token_tags, tagged.token_scores) == ((), (), ())
+
+
+def random_text(random, labels, tokens):
+    """Return a text of tokens of one or two characters, and logits for them."""
+    lengths = random.integers(1, 3, tokens)
+    ends = np.cumsum(lengths + random.integers(0, 2, tokens))
+    offsets = tuple(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
+    values = random.standard_normal((tokens, labels)).astype(np.float32)
+    # Entities of many tokens, too.
+    values[:, :2] += random.choice([0, 3])
+    composed = compose("".join(random.choice([*"가나 "], ends[-1] if tokens else 0)))
+    return TokenLogits(composed, WindowedText((Window((0,) * tokens, offsets),)), values)
+
+
+@pytest.mark.parametrize("is_legal", [True, False])
+@pytest.mark.parametrize("types", [1, 6, 142])
+@pytest.mark.parametrize("count", [0, 1, 2, 64])
+def test_texts_are_decoded_together_exactly_as_one_by_one(types, count, is_legal):
+    labels = LabelSet(tuple(f"T{i}" for i in range(types))).tags
+    random = np.random.default_rng(count)
+    texts = [random_text(random, len(labels), tokens) for tokens in random.integers(0, 40, count)]
+    tagger = Tagger(RandomRuntime(8), wordpiece(), labels, 64, settings=DecodingSettings(1.3, is_legal))
+    expected = []
+    for text in texts:
+        path = plain_decoding.best_path(labels, text.values) if is_legal else text.values.argmax(axis=1)
+        offsets = text.windowed_text.offsets
+        expected.append(plain_decoding.decode(text.values, path, labels, offsets, text.composed, 1.3))
+    assert tagger.decode_all(texts) == expected
+    paths = [[labels[i] for i in path] for path in tagger.best_paths([text.values for text in texts])]
+    assert paths == [list(text.token_tags) for text in expected]
 
 
 class RandomRuntime:
