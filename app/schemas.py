@@ -65,7 +65,15 @@ def build_request_type(max_text: int, max_texts: int, styles: Sequence[LabelStyl
         ),
         labels=(
             cast(Any, list[_literal(labels)]),  # type: ignore[misc]
-            Field(default=labels, min_length=1, max_length=len(labels), description=_describe_types(styles)),
+            Field(
+                # All types. As a default, the list would be copied for each request, in time that grows with its
+                # length.
+                default_factory=lambda: None,
+                min_length=1,
+                max_length=len(labels),
+                description=_describe_types(styles),
+                json_schema_extra={"default": [*labels]},
+            ),
         ),
     )
 

@@ -1,12 +1,16 @@
 import json
 import re
+from pathlib import Path
 
 import pytest
 import schemathesis
 from schemathesis.engine import Status, events, from_schema
 
 from app.problems import MEDIA_TYPE
+from app.schemas import build_request_type
 from app.security import PROTECTED_PATHS
+from koner.labels.label_set import LabelSet
+from koner.labels.styles import read_styles
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,11 @@ def test_the_document_has_the_types_of_the_model(client):
     assert (requested["items"]["enum"], requested["default"], requested["maxItems"]) == (order, order, 6)
     names = "PS (person), LC (location), OG (organization), DT (date), TI (time) or QT (quantity)"
     assert requested["description"] == f"a list of types of entities: {names}"
+
+
+def test_a_request_without_labels_copies_no_list_of_them():
+    styles = read_styles(Path("labels.yaml"), LabelSet(tuple(f"T{i}" for i in range(142))))
+    assert build_request_type(100, 3, styles).model_validate({"text": "서울"}).labels is None
 
 
 def test_the_document_describes_the_bearer_tokens(create_client, client):
