@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
 
@@ -121,12 +122,11 @@ class Batcher:
             self._callers += 1
         try:
             encoded_texts = self._encode(texts)
-            request = Request([window for text in encoded_texts for window in text.windows], is_gone)
+            windows = [window for text in encoded_texts for window in text.windows]
+            request = Request(windows, is_gone, encoded_texts)
             self._submit(request)
-            window_logits = iter(request.future.result())
-            return self._tagger.decode_all(
-                [self._tagger.join(text, list(islice(window_logits, len(text.windows)))) for text in encoded_texts]
-            )
+            tagged_texts = request.future.result()
+            return self._decode([request, *request.others]) if tagged_texts is None else tagged_texts
         finally:
             with self._changed:
                 self._callers -= 1
@@ -159,16 +159,43 @@ class Batcher:
                     f"{tokens} tokens don't fit: {others} of at most {self._max_queued_tokens} would run before them"
                 )
             if not request.windows:
-                request.future.set_result([])
+                self._let_decode([request])
                 return
             self._open_requests.add(request)
             self._queue.add(request)
             self._changed.notify()
 
+    @staticmethod
+    def _let_decode(requests: Sequence[Request]) -> None:
+        """Let the caller of the first request decode the texts of all, while this thread runs the next batch."""
+        if requests:
+            first, *first.others = requests
+            first.future.set_result(None)
+
+    def _decode(self, requests: Sequence[Request]) -> list[TaggedText]:
+        """Decode the texts of requests together, give the other callers theirs, and return those of the first."""
+        _, *others = requests
+        try:
+            logits = [
+                self._tagger.join(text, list(islice(windows, len(text.windows))))
+                for request, windows in ((request, iter(request.logits)) for request in requests)
+                for text in request.texts
+            ]
+            tagged_texts = iter(self._tagger.decode_all(logits))
+        # Any exception must reach the other callers, or they would wait forever.
+        except BaseException as error:
+            for request in others:
+                request.future.set_exception(error)
+            raise
+        own, *results = (list(islice(tagged_texts, len(request.texts))) for request in requests)
+        for request, result in zip(others, results, strict=True):
+            request.future.set_result(result)
+        return own
+
     def _run_batches(self) -> None:
         while batch := self._take_batch():
-            # In the order of the batch, which the queue keeps.
-            requests = dict.fromkeys(queued.request for queued in batch)
+            # In the order of the batch, which the queue keeps; with the number of windows of each.
+            requests = Counter(queued.request for queued in batch)
             try:
                 self._run(batch)
             # Any exception must reach the callers, or they would wait forever.
@@ -179,8 +206,11 @@ class Batcher:
             else:
                 completed = [request for request in requests if not request.pending]
                 self._end_batch(requests, completed)
+                self._let_decode([request for request in completed if requests[request] == len(request.windows)])
+                # Nobody else waits until the texts of a request that took several batches are decoded.
                 for request in completed:
-                    request.future.set_result(request.logits)
+                    if requests[request] < len(request.windows):
+                        self._let_decode([request])
 
     def _take_batch(self) -> list[QueuedWindow]:
         """Wait until the next batch is due and take it out of the queue; return an empty batch after the last."""

@@ -12,6 +12,7 @@ from math import inf
 
 import numpy as np
 
+from koner.inference.tagger import EncodedText, TaggedText
 from koner.tokens.windows import Window
 
 
@@ -32,17 +33,21 @@ class Request:
         logits: The logits of each window, in order, as far as they are computed.
         pending: The number of windows without logits.
         had_turn: Whether a window has left the queue.
-        future: The result that the caller waits for.
+        texts: The texts of the windows.
+        others: The requests whose texts its caller decodes together with its own.
+        future: What the caller waits for: the tagged texts, or None if it decodes them itself.
     """
 
     windows: Sequence[Window]
     is_gone: Callable[[], bool]
+    texts: Sequence[EncodedText] = ()
     waiting: list[int] = field(init=False)
     waiting_tokens: int = field(init=False)
     logits: list[np.ndarray] = field(init=False)
     pending: int = field(init=False)
     had_turn: bool = False
-    future: Future[list[np.ndarray]] = field(default_factory=Future)
+    others: Sequence[Request] = ()
+    future: Future[list[TaggedText] | None] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
         self.waiting = sorted(range(len(self.windows)), key=lambda i: (len(self.windows[i]), -i))

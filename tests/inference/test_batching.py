@@ -30,6 +30,7 @@ class FakeTagger:
 
     def __init__(self):
         self.encoded, self.batches, self.threads, self.failures = [], [], set(), {}
+        self.decoded, self.undecodable = [], set()
         self.started = threading.Semaphore(0)
         self.free = threading.Event()
         self.free.set()
@@ -55,7 +56,12 @@ class FakeTagger:
         return TaggedText((), tuple(chr(int(row[0])) for row in logits), ())
 
     def decode_all(self, texts):
-        return [self.decode(text) for text in texts]
+        assert threading.current_thread() not in self.threads
+        tagged = [self.decode(text) for text in texts]
+        self.decoded.append(to_texts(tagged))
+        if self.undecodable.intersection(self.decoded[-1]):
+            raise ValueError("undecodable")
+        return tagged
 
 
 def to_texts(tagged):
@@ -261,6 +267,33 @@ def test_the_queued_windows_of_a_failed_text_are_not_run(tagger, start, callers)
     assert results([other]) == ["dd"]
     assert tagger.batches[1:] == [["a" * 8], ["dd"]]
     assert batcher.queued_tokens == 0
+
+
+def test_the_texts_of_a_batch_are_decoded_together(tagger, start, callers):
+    batcher = start(batch_tokens=24)
+    with busy(tagger, batcher, callers, "busy") as first:
+        answers = queue(callers, batcher, "aaaaaaaa", "bbbbbbbb", "cccccccc", "dddd")
+    assert results([first, *answers]) == ["busy", "a" * 8, "b" * 8, "c" * 8, "dddd"]
+    assert sorted(tagger.decoded, key=len) == [["busy"], ["dddd"], ["a" * 8, "b" * 8, "c" * 8]]
+
+
+def test_nobody_waits_until_a_text_of_several_batches_is_decoded(tagger, start, callers):
+    batcher = start(turn_tokens=16)
+    with busy(tagger, batcher, callers, "a" * 24) as large:
+        others = queue(callers, batcher, "b" * 8)
+    assert results([large, *others]) == ["a" * 24, "b" * 8]
+    assert tagger.batches == [["a" * 8] * 2, ["b" * 8, "a" * 8]]
+    assert sorted(tagger.decoded) == [["a" * 24], ["b" * 8]]
+
+
+def test_an_exception_of_decoding_reaches_the_callers_of_its_batch(tagger, start, callers):
+    batcher = start(batch_tokens=16)
+    tagger.undecodable.add("cccc")
+    with busy(tagger, batcher, callers) as first:
+        answers = queue(callers, batcher, "aaaaaaaa", "bbbbbbbb", "cccc", "dddd")
+    assert results([first, *answers[:2]]) == ["busy", "a" * 8, "b" * 8]
+    assert [str(answer.exception(PATIENCE)) for answer in answers[2:]] == ["undecodable"] * 2
+    assert to_texts(batcher.tag(["dddd"])) == ["dddd"]
 
 
 def refuses(batcher):
