@@ -80,12 +80,12 @@ def decode(
     # The softmax, for the logit of the predicted label only.
     probabilities = 1 / np.exp(scaled, out=scaled).sum(axis=1)
     entities: list[list[ScoredEntity]] = [[] for _ in texts]
-    for i, first, last, label, score in _find_entities(path, probabilities, starts, labels):
+    for i, first, last, name, score in _find_entities(path, probabilities, starts, labels):
         (composed, offsets), found = texts[i], entities[i]
         position = found[-1].end if found else 0
         start, end = _trim_span(offsets[first][0], offsets[last][1], composed, position)
         if start < end:
-            found.append(ScoredEntity(*composed.original_span(start, end), labels.type_names[label], score))
+            found.append(ScoredEntity(*composed.original_span(start, end), name, score))
     tags, scores = [labels.tags[i] for i in path.tolist()], probabilities.tolist()
     return [
         TaggedText(tuple(found), tuple(tags[start:end]), tuple(scores[start:end]))
@@ -95,8 +95,8 @@ def decode(
 
 def _find_entities(
     path: np.ndarray, probabilities: np.ndarray, starts: np.ndarray, labels: BioLabels
-) -> Iterator[tuple[int, int, int, int, float]]:
-    """Yield the text, the first and the last token in it, the label id of the first token and the score of entities.
+) -> Iterator[tuple[int, int, int, str, float]]:
+    """Yield the text of each entity, its first and last token there, its type and its score.
 
     Args:
         path: The ids of the predicted labels (tokens,).
@@ -105,26 +105,16 @@ def _find_entities(
         labels: The labels.
     """
     # As in `koner.labels.bio.bio_to_entities`: an I that continues nothing begins an entity.
-    begins = np.flatnonzero(~labels.continues(path, starts))
-    ends = np.append(begins[1:], len(path))
-    is_entity = labels.types[path[begins]] != labels.outside
-    begins, ends = begins[is_entity], ends[is_entity]
-    texts = np.searchsorted(starts, begins, side="right") - 1
-    columns = texts, begins - starts[texts], ends - 1 - starts[texts], path[begins], _means(probabilities, begins, ends)
-    return zip(*(column.tolist() for column in columns), strict=True)
-
-
-def _means(values: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the means of the disjoint ranges of values from each of `begins` up to each of `ends`, in order."""
-    # With a zero before each range, numpy adds a range up in the same order as it does for `mean()`.
-    count = np.arange(len(begins))
-    spaced = np.zeros(len(values) + len(begins) + 1, values.dtype)
-    tokens = np.arange(len(values))
-    spaced[tokens + np.searchsorted(begins, tokens, side="right")] = values
-    bounds = np.stack([begins + count, ends + count + 1], axis=1).ravel()
-    sums = np.add.reduceat(spaced, bounds)[::2] if len(bounds) else spaced[:0]
-    means: np.ndarray = (sums / (ends - begins)).astype(values.dtype)
-    return means
+    begins = np.flatnonzero(~labels.continues(path, starts)).tolist()
+    ids, bounds = path.tolist(), starts.tolist()
+    text = 0
+    for begin, end in pairwise([*begins, len(ids)]):
+        while begin >= bounds[text + 1]:
+            text += 1
+        if name := labels.type_names[ids[begin]]:
+            # What `mean()` does, in a third of the time.
+            score = float(np.add.reduce(probabilities[begin:end]) / (end - begin))
+            yield text, begin - bounds[text], end - 1 - bounds[text], name, score
 
 
 def _trim_span(start: int, end: int, composed: Composed, position: int) -> Span:

@@ -180,9 +180,9 @@ class Tagger:
 
     def join(self, text: EncodedText, window_logits: Sequence[np.ndarray]) -> TokenLogits:
         """Join the logits of a text's windows, in their order, to one row of logits per token."""
-        rows = [window_logits[w][p] for w, p in text.windowed_text.token_positions]
-        values = np.array(rows, np.float32).reshape(-1, len(self.token_labels))
-        return TokenLogits(text.composed, text.windowed_text, values)
+        none = np.empty((0, len(self.token_labels)), np.float32)
+        rows = window_logits[0] if len(window_logits) == 1 else np.concatenate([none, *window_logits])
+        return TokenLogits(text.composed, text.windowed_text, rows[text.windowed_text.token_rows])
 
     def decode(self, logits: TokenLogits, temperature: float | None = None) -> TaggedText:
         """Decode the entities from a text's logits, at the model's own temperature if None."""

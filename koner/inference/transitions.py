@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
 from koner.labels.bio import OUTSIDE, is_valid_transition, tag_type
+from koner.tokens.spans import Span
 
 # Tokens that are decoded at a time; with more, their scores would leave the cache of a processor.
 _MOST_TOGETHER = 512
@@ -52,26 +52,16 @@ class BioLabels:
         return continued
 
 
-class _Stretch(NamedTuple):
-    """The tokens of a sequence from `start` up to `end`; `is_first` if there is no token of the sequence before."""
-
-    start: int
-    end: int
-    is_first: bool
-
-
 class ConstrainedDecoder:
     """Viterbi decoding (Viterbi 1967) over a label set whose invalid transitions are forbidden.
 
     A valid transition costs nothing, so the best path is the valid sequence with the highest sum of logits. Of equally
     good ones, it is the one with the lowest id at the last token, then at the one before, and so on.
 
-    Where the most likely labels are valid, they are the best path. Only stretches around each invalid I are decoded, as
-    short as these bounds allow:
-
-    - An O or a B may follow any label. So a stretch ends before the next O or B after its last invalid I.
-    - Labels can be replaced so that each I is valid. An O or B whose logit is better than that of any other label of
-      its token by more than what this costs has its place in every best path. So a stretch begins after such a token.
+    Where the most likely labels are valid, they are the best path. Only stretches around each invalid I are decoded.
+    Each begins at an O or B, because what is before such a token has no influence on it, and is as short as this bound
+    allows: it costs a certain sum of logits to change labels of the stretch so that all are valid; if no I is so close
+    to the best label of the first token, then no best path has an I there.
 
     In BIO, O and B may follow any label, and the I of a type only its own B and I. So the best predecessor is the same
     for all O and B, and one of two for each I: a step takes time linear in the labels, not quadratic.
@@ -84,6 +74,10 @@ class ConstrainedDecoder:
         pairs = np.sort([labels.begins[self._inside], self._inside], axis=0)
         self._first, self._second = pairs
         self._pairs = dict(zip(self._inside.tolist(), pairs.T.tolist(), strict=True))
+        # By label id: the B of its type, and the I if there is one.
+        self._begins = labels.begins.tolist()
+        insides = {self._begins[i]: i for i in self._inside.tolist()}
+        self._insides = [insides.get(begin) for begin in self._begins]
 
     def decode(self, logits: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Return the label ids of the best path of each sequence.
@@ -100,80 +94,87 @@ class ConstrainedDecoder:
         if not len(invalid):
             return path
         # The longest first, so that those which go on are always the first rows.
-        stretches = sorted(self._find_stretches(logits, path, starts, invalid), key=lambda s: s.start - s.end)
+        stretches = sorted(self._find_stretches(logits, path, starts, invalid), key=lambda s: s[0] - s[1])
         while stretches:
-            count = max(1, _MOST_TOGETHER // (stretches[0].end - stretches[0].start))
+            count = max(1, _MOST_TOGETHER // (stretches[0][1] - stretches[0][0]))
             self._decode_stretches(logits, path, stretches[:count])
             del stretches[:count]
         return path
 
     def _find_stretches(
         self, logits: np.ndarray, path: np.ndarray, starts: np.ndarray, invalid: np.ndarray
-    ) -> Iterator[_Stretch]:
-        """Yield the stretches around the `invalid` I, which are the numbers of tokens, in the most likely labels."""
+    ) -> Iterator[Span]:
+        """Yield the ranges of tokens around the `invalid` I, which are numbers of tokens, in the most likely labels."""
         sequences = np.searchsorted(starts, invalid, side="right") - 1
-        costs = self._costs(logits, path, invalid, invalid == starts[sequences])
         last_invalid = np.full(len(starts) - 1, -1)
         last_invalid[sequences] = invalid
-        before_invalid = np.arange(len(path)) < np.repeat(last_invalid, np.diff(starts))
-        margins = self._margins(logits, path, before_invalid).tolist()
+        margins = self._margins(logits, path, np.repeat(last_invalid, np.diff(starts))).tolist()
+        costs = self._costs(logits, path.tolist(), invalid.tolist(), set(starts.tolist()))
         for sequence in np.unique(sequences).tolist():
             start, end = starts[sequence : sequence + 2].tolist()
-            cost = next_cost = next_cost_alone = 0.0
-            is_valid = True
+            cost, is_valid = 0.0, True
             for token in range(end - 1, start - 1, -1):
-                if margins[token] > cost + next_cost_alone:
+                if token in costs:
+                    cost, is_valid = cost + costs[token], False
+                if margins[token] > cost or token == start:
                     if not is_valid:
-                        yield _Stretch(token + 1, end, False)
+                        yield token, end
                     end, cost, is_valid = token, 0.0, True
-                else:
-                    cost += next_cost
-                    is_valid = is_valid and token not in costs
-                next_cost, next_cost_alone = costs.get(token, (0.0, 0.0))
-            if not is_valid:
-                yield _Stretch(start, end, True)
 
-    def _costs(
-        self, logits: np.ndarray, path: np.ndarray, invalid: np.ndarray, is_first: np.ndarray
-    ) -> dict[int, tuple[float, float]]:
-        """Return what it costs to make each invalid I valid, and what it costs without a change of the token before.
+    def _margins(self, logits: np.ndarray, path: np.ndarray, last_invalid: np.ndarray) -> np.ndarray:
+        """Return by how much the most likely label of each token is better than any I (tokens,).
 
-        Either the I becomes the B of its type, or the label before becomes that B. Both can be done to all of them.
-        """
-        begins = self._labels.begins[path[invalid]]
-        alone = logits[invalid, path[invalid]].astype(np.float64) - logits[invalid, begins]
-        before = invalid - 1
-        other = logits[before, path[before]].astype(np.float64) - logits[before, begins]
-        cheapest = np.where(is_first, alone, np.minimum(alone, other))
-        return dict(zip(invalid.tolist(), zip(cheapest.tolist(), alone.tolist(), strict=True), strict=True))
-
-    def _margins(self, logits: np.ndarray, path: np.ndarray, before_invalid: np.ndarray) -> np.ndarray:
-        """Return by how much the most likely label of each token is better than any other.
-
-        It is -inf for an I, and not computed but inf for an O or B with no invalid I after it in its sequence.
+        It is not computed, but inf, for an O or B that has no invalid I after it in its sequence, where `last_invalid`
+        (tokens,) is the last one.
         """
         is_inside = self._labels.is_inside[path]
         margins = np.where(is_inside, -np.inf, np.inf)
-        tokens = np.flatnonzero(before_invalid & ~is_inside)
-        others = logits[tokens]
-        chosen = np.arange(len(tokens)), path[tokens]
-        best = others[chosen].astype(np.float64)
-        others[chosen] = -np.inf
-        margins[tokens] = best - others.max(axis=1)
+        tokens = np.flatnonzero(~is_inside & (np.arange(len(path)) < last_invalid))
+        best = logits[tokens, path[tokens]].astype(np.float64)
+        margins[tokens] = best - logits[tokens][:, self._inside].max(axis=1, initial=-np.inf)
         return margins
 
-    def _decode_stretches(self, logits: np.ndarray, path: np.ndarray, stretches: Sequence[_Stretch]) -> None:
+    def _costs(
+        self, logits: np.ndarray, path: Sequence[int], invalid: Sequence[int], starts: Collection[int]
+    ) -> dict[int, float]:
+        """Return what it costs to change labels so that the invalid I are valid, by the number of the token.
+
+        From left to right, the cheapest of three changes is made: the I continues the entity before it, or becomes the
+        B of its type, or the label before it becomes that B.
+        """
+        types = self._labels.type_names
+        costs: dict[int, float] = {}
+        token = 0
+        for first in invalid:
+            if first < token:
+                continue
+            previous = None if first in starts else path[first - 1]
+            for token in range(first, len(path)):
+                label = path[token]
+                begin = self._begins[label]
+                if label == begin or (token > first and token in starts):
+                    break
+                if previous is None or types[previous] != types[label]:
+                    best = logits.item(token, label)
+                    changes = [(best - logits.item(token, begin), begin)]
+                    if previous is not None:
+                        changes.append((logits.item(token - 1, previous) - logits.item(token - 1, begin), label))
+                        if (inside := self._insides[previous]) is not None:
+                            changes.append((best - logits.item(token, inside), inside))
+                    costs[token], label = min(changes)
+                previous = label
+        return costs
+
+    def _decode_stretches(self, logits: np.ndarray, path: np.ndarray, stretches: Sequence[Span]) -> None:
         """Put the best labels of stretches, which are sorted by length, the longest first, into the path."""
-        starts, ends, is_first = np.array(stretches).T
-        steps = int(ends[0] - starts[0])
+        starts, ends = np.array(stretches).T
+        tokens = starts + np.arange(ends[0] - starts[0])[:, None]
         # The rows after the end of a stretch are not used.
-        rows = np.minimum(starts + np.arange(steps)[:, None], len(logits) - 1)
-        scores = logits[rows].astype(np.float64)
-        types = np.where(is_first, self._labels.outside, self._labels.types[path[starts - 1]])
-        scores[0, self._labels.is_inside & (self._labels.types != types[:, None])] = -np.inf
-        going = np.count_nonzero(starts + np.arange(steps)[:, None] < ends, axis=1).tolist()
+        scores = logits[np.minimum(tokens, len(logits) - 1)].astype(np.float64)
+        scores[0][:, self._inside] = -np.inf
+        going = np.count_nonzero(tokens < ends, axis=1).tolist()
         predecessors = np.empty_like(scores[0])
-        for step in range(1, steps):
+        for step in range(1, len(scores)):
             previous, best = scores[step - 1, : going[step]], predecessors[: going[step]]
             best[:] = previous.max(axis=1, keepdims=True)
             pairs = previous.take(self._first, axis=1), previous.take(self._second, axis=1)
@@ -181,16 +182,16 @@ class ConstrainedDecoder:
             scores[step, : going[step]] += best
         self._follow_back(scores, path, stretches)
 
-    def _follow_back(self, scores: np.ndarray, path: np.ndarray, stretches: Sequence[_Stretch]) -> None:
+    def _follow_back(self, scores: np.ndarray, path: np.ndarray, stretches: Sequence[Span]) -> None:
         """Put the labels that lead to the best final labels into the path.
 
         Args:
             scores: The score of the best path up to each label (steps, stretches, labels).
             path: The label ids (tokens,).
-            stretches: The stretches.
+            stretches: The ranges of tokens.
         """
         best = scores.argmax(axis=2).T.tolist()
-        for i, (start, end, _) in enumerate(stretches):
+        for i, (start, end) in enumerate(stretches):
             label = best[i][end - start - 1]
             for token in range(end - 1, start, -1):
                 path[token] = label

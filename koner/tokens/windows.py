@@ -6,8 +6,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from koner.text.sentences import sentence_spans
@@ -41,21 +43,37 @@ class WindowedText:
 
         Of the windows that share a token, this is the one with the most context on the side where it has less.
         """
-        best: dict[Span, tuple[int, int, int]] = {}
-        for index, window in enumerate(self.windows):
-            last = len(window) - 1
-            for position, span in enumerate(window.offsets):
-                if span[0] == span[1]:
-                    continue
-                context = min(position, last - position)
-                if span not in best or context > best[span][0]:
-                    best[span] = (context, index, position)
-        return [best[span][1:] for span in sorted(best)]
+        return [(window, position) for _, window, position in self._tokens]
 
     @cached_property
     def offsets(self) -> list[Span]:
         """The span of each token of the text, in order."""
-        return [self.windows[window].offsets[position] for window, position in self.token_positions]
+        return [span for span, _, _ in self._tokens]
+
+    @cached_property
+    def token_rows(self) -> np.ndarray:
+        """The row of each token of the text (tokens,), in order, among the tokens of all windows."""
+        starts = list(accumulate(map(len, self.windows), initial=0))
+        return np.array([starts[window] + position for _, window, position in self._tokens], np.intp)
+
+    @cached_property
+    def _tokens(self) -> list[tuple[Span, int, int]]:
+        """The span of each token of the text, in order, its window, and its position there."""
+        tokens = [
+            (span, index, position)
+            for index, window in enumerate(self.windows)
+            for position, span in enumerate(window.offsets)
+            if span[0] < span[1]
+        ]
+        # Most texts have no token in two windows.
+        if all(before[0] < after[0] for before, after in pairwise(tokens)):
+            return tokens
+        best: dict[Span, tuple[int, int, int]] = {}
+        for span, index, position in tokens:
+            context = min(position, len(self.windows[index]) - 1 - position)
+            if span not in best or context > best[span][0]:
+                best[span] = (context, index, position)
+        return [(span, *best[span][1:]) for span in sorted(best)]
 
     @property
     def token_ids(self) -> list[int]:
@@ -130,7 +148,7 @@ def encode_by_sentence(
     return [
         WindowedText(
             tuple(
-                Window(window.input_ids, tuple((start + a, start + b) for a, b in window.offsets))
+                Window(window.input_ids, tuple((start + a, start + b) for a, b in window.offsets)) if start else window
                 for start, _ in text_spans
                 for window in next(windowed_sentences).windows
             )
