@@ -6,7 +6,8 @@ it is a variant of, with a little noise, so that both models predict about as ma
     python -m benchmarks.label_sets [--precision fp32]
 
 The tagger is measured in CPU time of one thread. The service is `python -m app` with 16 clients, which share the cores
-with it. Prints the medians of runs, in which the two models take turns.
+with it; its CPU time for an answer tells more than its rate if other programs use the cores, too. Prints the medians of
+runs, in which the two models take turns.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def main() -> None:
             pin_model(folders[-1], _MODEL)
         taggers = [Tagger.load(folder / _MODEL, "cpu", threads=1) for folder in folders]
         report("tagger", "sentences a second of a core", measure_taggers(taggers, texts, arguments.runs), arguments)
-        report("service", "answers a second", measure_services(folders, texts, arguments), arguments)
+        rates, answers_by_cpu = measure_services(folders, texts, arguments)
+        report("service", "answers a second", rates, arguments)
+        report("service", "answers by a second of CPU time", answers_by_cpu, arguments)
 
 
 def measure_taggers(taggers: Sequence[Tagger], texts: Sequence[str], runs: int) -> list[list[float]]:
@@ -81,30 +84,38 @@ def measure_taggers(taggers: Sequence[Tagger], texts: Sequence[str], runs: int) 
     return rates
 
 
-def measure_services(folders: Sequence[Path], texts: Sequence[str], arguments: argparse.Namespace) -> list[list[float]]:
-    """Return the answers per second of each service at each start.
+def measure_services(
+    folders: Sequence[Path], texts: Sequence[str], arguments: argparse.Namespace
+) -> tuple[list[list[float]], list[list[float]]]:
+    """Return the answers per second, and per second of CPU time, of each service at each start.
 
     Raises:
         KonerError: If a request was not answered with 200.
     """
     bodies = [request_body(text) for text in texts]
     rates: list[list[float]] = [[] for _ in folders]
+    answers_by_cpu: list[list[float]] = [[] for _ in folders]
 
-    async def put_under_load(url: str) -> float:
-        async with Load(url, bodies) as load:
+    async def put_under_load(service: Service) -> tuple[float, float]:
+        async with Load(service.url, bodies) as load:
             await load.run_closed_loop(arguments.clients, arguments.seconds / 4)
+            answers, cpu = load.outcome.ok, service.cpu_seconds()
             rate = await load.run_closed_loop(arguments.clients, arguments.seconds)
+            by_cpu = (load.outcome.ok - answers) / (service.cpu_seconds() - cpu)
         if load.outcome.ok < load.outcome.sent:
             raise KonerError(f"{load.outcome.sent - load.outcome.ok} requests were not answered with 200")
-        return rate
+        return rate, by_cpu
 
     for start in range(arguments.starts):
         for i in alternate(range(len(folders)), start):
             with Service(["app"], folders[i]) as service:
                 service.wait_for_answer(bodies[0])
-                rates[i].append(asyncio.run(put_under_load(service.url)))
-            print(f"{folders[i].name:>4} types, service: {rates[i][-1]:6.1f} answers a second", flush=True)
-    return rates
+                rate, by_cpu = asyncio.run(put_under_load(service))
+            rates[i].append(rate)
+            answers_by_cpu[i].append(by_cpu)
+            line = f"{rate:6.1f} answers a second, {1000 / by_cpu:.2f} ms of CPU time each"
+            print(f"{folders[i].name:>4} types, service: {line}", flush=True)
+    return rates, answers_by_cpu
 
 
 def report(name: str, unit: str, rates: Sequence[Sequence[float]], arguments: argparse.Namespace) -> None:

@@ -176,6 +176,11 @@ class Service:
         """Return the memory of all processes of the service in bytes."""
         return sum(map(process_memory, [self.process, *self._children()]))
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all processes of the service so far, of user and system, in seconds."""
+        times = [process.cpu_times() for process in (self.process, *self._children())]
+        return sum(time.user + time.system for time in times)
+
     def log(self) -> str:
         """Return the last lines that the service wrote."""
         self._log.seek(0)
