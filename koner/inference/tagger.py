@@ -23,7 +23,7 @@ from koner.inference.model_folder import (
     read_max_length,
     read_tokenizer,
 )
-from koner.inference.runtimes import Runtime, choose_runtime
+from koner.inference.runtimes import Runtime, TorchRuntime, choose_runtime
 from koner.inference.transitions import BioLabels, ConstrainedDecoder
 from koner.labels.label_set import LabelSet
 from koner.text.normalization import Composed, compose
@@ -31,7 +31,10 @@ from koner.tokens.windows import Window, WindowedText, encode_by_sentence, with_
 
 __all__ = ["EncodedText", "ScoredEntity", "TaggedText", "Tagger", "TokenLogits", "store_settings"]
 
-_TOKENS_PER_BATCH = 4096
+# Tokens in a batch, padding included. Larger batches were slower on the CPUs that were measured, because they do not
+# fit into the caches; a GPU, on which PyTorch runs, needs larger ones.
+_TOKENS_PER_BATCH = 512
+_TOKENS_PER_TORCH_BATCH = 4096
 # Tokens that are decoded together; the arrays of more would leave the cache of a processor.
 _TOKENS_TOGETHER = 1024
 # A model is run on a window of this length at most when it is loaded; memory grows with the square of the length.
@@ -148,7 +151,8 @@ class Tagger:
         encoded_texts = self.encode(texts)
         windows = [window for text in encoded_texts for window in text.windows]
         window_logits: list[np.ndarray] = [np.empty(0)] * len(windows)
-        for batch in _iterate_batches(windows):
+        tokens = _TOKENS_PER_TORCH_BATCH if isinstance(self.runtime, TorchRuntime) else _TOKENS_PER_BATCH
+        for batch in _iterate_batches(windows, tokens):
             for i, logits in zip(batch, self.run([windows[i] for i in batch]), strict=True):
                 window_logits[i] = logits
         remaining = iter(window_logits)
@@ -218,11 +222,11 @@ def store_settings(folder: Path, settings: DecodingSettings) -> None:
     path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _iterate_batches(windows: Sequence[Window]) -> Iterator[list[int]]:
-    """Yield the indices of windows in batches with at most `_TOKENS_PER_BATCH` tokens, padding included."""
+def _iterate_batches(windows: Sequence[Window], max_tokens: int) -> Iterator[list[int]]:
+    """Yield the indices of windows in batches with at most `max_tokens`, padding included."""
     batch: list[int] = []
     for i in sorted(range(len(windows)), key=lambda i: len(windows[i])):
-        if batch and (len(batch) + 1) * len(windows[i]) > _TOKENS_PER_BATCH:
+        if batch and (len(batch) + 1) * len(windows[i]) > max_tokens:
             yield batch
             batch = []
         batch.append(i)

@@ -150,8 +150,8 @@ def test_batches_have_a_limited_number_of_tokens_with_padding():
     recording = Tagger(Recording(tokenizer.get_vocab_size()), tokenizer, KLUE.tags, max_length=64)
     recording.compute_logits(["3" * (1 + i % 60) for i in range(600)])
     assert sum(rows for rows, _ in shapes) == 600
-    assert all(rows * tokens <= 4096 for rows, tokens in shapes)
-    assert len(shapes) < 10
+    assert all(rows * tokens <= 512 for rows, tokens in shapes)
+    assert len(shapes) < 60
 
 
 def test_results_are_in_the_order_of_the_texts(tagger):
