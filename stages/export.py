@@ -1,9 +1,12 @@
 """Export the trained model for serving, with calibrated scores."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from koner.corpus.parts import DEVELOPMENT, TEST
+from koner.export.acceptance import RULE, describe_change
 from koner.export.exporter import export
 from koner.params import load_params
 from koner.storage.outputs import write_metrics
@@ -22,14 +25,21 @@ def main() -> None:
     parts = {part: list(read_aligned(SPLIT / f"{part}.parquet")) for part in (DEVELOPMENT, TEST)}
     figures = export(TRAINED, parts, EXPORTED, params.serve_precision, params.legal)
     write_metrics(METRICS, {**figures, **version_metrics("export")})
-    points = ", ".join(f"{part} {differences['points']:+.2f}" for part, differences in figures["from_trained"].items())
+    for precision, changes in figures["refused"].items():
+        _logger.info("export: %s is refused; span F1 %s; %s", precision, _describe(changes), RULE)
     _logger.info(
-        "export: %s, %.1f MB; span F1 against the trained model, in points: %s; temperature %s",
+        "export: %s, %.1f MB; span F1 %s; temperature %s",
         figures["precision"],
         figures["megabytes"]["exported"],
-        points,
+        _describe(figures["from_trained"]),
         figures["temperature"],
     )
+
+
+def _describe(changes: Mapping[str, Any]) -> str:
+    """Describe the changes of span F1 on all parts."""
+    differences = "; ".join(describe_change(part, change) for part, change in changes.items())
+    return f"against the trained model, in points: {differences}"
 
 
 if __name__ == "__main__":

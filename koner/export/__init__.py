@@ -1,1 +1,1 @@
-"""The export of a model for serving: ONNX, quantization, temperature scaling."""
+"""The export of a model for serving: ONNX, quantization, the rule for the served precision, temperature scaling."""

@@ -10,18 +10,16 @@ from typing import Any, Literal
 
 from koner.corpus.parts import DEVELOPMENT
 from koner.errors import KonerError
+from koner.export.acceptance import RULE, compare_predictions, describe_change, is_accepted
 from koner.export.onnx import Precision, export_onnx
 from koner.export.temperature import fit_temperature
 from koner.inference.decoding import DecodingSettings
-from koner.inference.predictions import Prediction, predict
+from koner.inference.predictions import predict
 from koner.inference.runtimes import ONNX_FILE
 from koner.inference.tagger import Tagger, store_settings
-from koner.labels.scores import span_scores
 from koner.storage.outputs import atomic_directory
 from koner.tokens.alignment import AlignedSentence
 
-# The maximal change of span F1 on each part, in points.
-MAX_F1_CHANGE = 0.1
 _CANDIDATES: dict[str, tuple[Precision, ...]] = {"auto": ("int8", "fp32"), "int8": ("int8",), "fp32": ("fp32",)}
 
 
@@ -58,15 +56,15 @@ def export(
         trained: The folder of the trained model.
         parts: The sentences of each part that the models are compared on; the temperature is fitted on `development`.
         folder: The folder to write.
-        serve_precision: The precision of the ONNX file; `auto` is int8 if that changes the span F1 of the trained
-            model (PyTorch, fp32) by at most 0.1 points on every part, up or down, else fp32.
+        serve_precision: The precision of the ONNX file; `auto` is int8 if its span F1 is not lower than that of the
+            trained model (PyTorch, fp32) on any part, by the rule of `koner.export.acceptance`, else fp32.
         legal: Whether decoding is constrained to valid BIO sequences.
 
     Returns:
         The metrics of the stage export.
 
     Raises:
-        KonerError: If the requested precision changes span F1 too much; then no folder is written.
+        KonerError: If the requested precision lowers span F1 too much; then no folder is written.
     """
     model = Tagger.load(trained, "cpu")
     model.settings = DecodingSettings(legal=legal)
@@ -95,7 +93,7 @@ def _export_checked(
     draft: Path,
     candidates: Sequence[Precision],
 ) -> _ExportedModel:
-    """Write the ONNX file with the first precision that does not change span F1 too much."""
+    """Write the ONNX file with the first precision that does not lower span F1 too much."""
     reference = {part: predict(model, sentences) for part, sentences in parts.items()}
     rejected: dict[str, Any] = {}
     for precision in candidates:
@@ -103,33 +101,11 @@ def _export_checked(
         tagger = Tagger.load(draft, "cpu")
         tagger.settings = model.settings
         changes = {part: compare_predictions(reference[part], predict(tagger, parts[part])) for part in parts}
-        worst = max(changes, key=lambda part: abs(changes[part]["points"]))
-        if abs(changes[worst]["points"]) <= MAX_F1_CHANGE:
+        if all(map(is_accepted, changes.values())):
             return _ExportedModel(tagger, precision, changes, rejected)
         rejected[precision] = changes
+    losses = "; ".join(describe_change(part, change) for part, change in changes.items() if not is_accepted(change))
     raise KonerError(
-        f"serve_precision: {precision} changes span F1 on the {worst} part by {changes[worst]['points']:+.2f} "
-        f"points, and at most {MAX_F1_CHANGE} is allowed{'; set auto or fp32' if precision == 'int8' else ''}"
+        f"serve_precision: {precision} lowers span F1, in points: {losses}; {RULE}"
+        f"{'; set auto or fp32' if precision == 'int8' else ''}"
     )
-
-
-def compare_predictions(trained: Sequence[Prediction], exported: Sequence[Prediction]) -> dict[str, Any]:
-    """Compare the predictions of the exported model with those of the trained model for the same sentences.
-
-    Args:
-        trained: The predictions of the trained model.
-        exported: The predictions of the exported model.
-
-    Returns:
-        The span F1 of both; the change of span F1 in points (hundredths); the number of entities that only one of
-        the models predicts, and the number of sentences with such entities.
-    """
-    f1 = [span_scores((p.gold, p.predicted) for p in predictions)["f1"] for predictions in (trained, exported)]
-    differing_entities = [len(set(a.predicted) ^ set(b.predicted)) for a, b in zip(trained, exported, strict=True)]
-    return {
-        "span_f1": dict(zip(("trained", "exported"), f1, strict=True)),
-        # Rounded because a change of exactly 0.1 points is allowed.
-        "points": round(100 * (f1[1] - f1[0]), 6),
-        "entities_differ": sum(differing_entities),
-        "sentences_differ": sum(map(bool, differing_entities)),
-    }
