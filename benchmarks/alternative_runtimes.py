@@ -33,26 +33,6 @@ class BFloat16Runtime(TorchRuntime):
         self._model = self._model.bfloat16()
 
 
-class OpenVinoRuntime:
-    """OpenVINO with an ONNX file; floating-point operations are computed in `precision` (f32, bf16)."""
-
-    def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
-        import openvino
-
-        settings = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
-        }
-        self.description = f"OpenVINO {precision}"
-        self._model = openvino.Core().compile_model(str(path), "CPU", settings)
-
-    def __call__(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> np.ndarray:
-        """Return the logits (batch, tokens, labels)."""
-        outputs = self._model({"input_ids": input_ids, "attention_mask": attention_mask})
-        return np.asarray(outputs["logits"], np.float32)
-
-
 class _CalibrationInputs(CalibrationDataReader):
     """The inputs of the model for texts, one window at a time."""
 

@@ -99,10 +99,14 @@ def request_body(text: str) -> bytes:
 
 def usual_command(model: Path, workers: int = 1, threads: int = 4) -> list[str]:
     """Return the command for `Service` that serves a model in the usual way: gunicorn over transformers' pipeline."""
+    return gunicorn_command(f"benchmarks.usual_service:create_app({str(model)!r})", workers, threads)
+
+
+def gunicorn_command(application: str, workers: int, threads: int) -> list[str]:
+    """Return the command for `Service` that serves a Flask application with gunicorn."""
     options = [f"--workers={workers}", "--worker-class=gthread", f"--threads={threads}"]
     # Answers of a saturated service may take longer than gunicorn's default of 30 seconds.
-    options += ["--bind=127.0.0.1:{port}", f"--timeout={_START_TIMEOUT}"]
-    return ["gunicorn", *options, f"benchmarks.usual_service:create_app({str(model)!r})"]
+    return ["gunicorn", *options, "--bind=127.0.0.1:{port}", f"--timeout={_START_TIMEOUT}", application]
 
 
 @dataclass(frozen=True)

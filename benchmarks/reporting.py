@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
+import os
 import platform
+import shlex
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 from statistics import median
@@ -58,6 +63,24 @@ def describe_machine() -> str:
     return f"{cores} core{'s' if cores > 1 else ''} of {name} ({', '.join(instructions) or 'no AVX2'})"
 
 
+def describe_run(packages: Iterable[str]) -> str:
+    """Return the command of this run, with the settings of the service in the environment, and the versions."""
+    settings = {name: value for name, value in os.environ.items() if name == "WORKERS" or name.startswith("KONER_")}
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in sorted(settings.items())]
+    command = " ".join([*assignments, "python -m", f"benchmarks.{Path(sys.argv[0]).stem}", shlex.join(sys.argv[1:])])
+    versions = ", ".join(f"{package} {version}" for package, version in installed_versions(packages).items())
+    return f"`{command.strip()}`; {versions}"
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of Python and of those packages that are installed."""
+    versions = {"Python": platform.python_version()}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
 def alternate(items: Sequence[Item], repeat: int) -> Sequence[Item]:
     """Return items in order in even repeats and reversed in odd ones, so that none always runs first."""
     return items[:: 1 if repeat % 2 == 0 else -1]
@@ -79,8 +102,15 @@ def format_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def write_json(path: Path, arguments: argparse.Namespace, measurements: Any) -> None:
-    """Write every measurement as JSON, with the machine and the options."""
+def write_json(
+    path: Path, arguments: argparse.Namespace, measurements: Any, packages: Iterable[str] = ("torch", "onnxruntime")
+) -> None:
+    """Write every measurement as JSON, with the machine, the options and the versions of packages."""
     options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
-    document = {"machine": describe_machine(), "options": options, "measured": measurements}
+    document = {
+        "machine": describe_machine(),
+        "versions": installed_versions(packages),
+        "options": options,
+        "measured": measurements,
+    }
     path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import alternative_runtimes, random_model, sentences
+from benchmarks.openvino_runtime import OpenVinoRuntime
 from benchmarks.reporting import describe_machine, format_median, format_table, make_parser, paired_ratios
 from koner.errors import exit_on_error
 from koner.export.onnx import Precision, export_onnx
@@ -104,7 +105,7 @@ class Model:
 
     def with_openvino(self, path: Path, precision: str = "f32") -> TagFunction:
         """Return the project's tagger over OpenVINO."""
-        return self.with_runtime(alternative_runtimes.OpenVinoRuntime(path, self.threads, precision))
+        return self.with_runtime(OpenVinoRuntime(path, self.threads, precision))
 
     def with_bfloat16(self) -> TagFunction:
         """Return the project's tagger over PyTorch in bfloat16."""

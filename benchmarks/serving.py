@@ -3,10 +3,16 @@
     python -m benchmarks.serving [--source FOLDER] [--config FOLDER]
     python -m benchmarks.serving --profile
 
-Both serve the same model in the shape of klue/roberta-base with random weights, one after the other on the same cores,
-which they share with the load generator (wrk): `usual` is gunicorn over a Flask route that calls transformers'
-pipeline; `koner` is `python -m app` with the model as the export stage writes it. Each client of wrk sends the next of
-real sentences after each answer. Settings of the service may be given in the environment; they affect `koner` only.
+All serve the same model in the shape of klue/roberta-base with random weights, one after the other on the same cores,
+which they share with the load generator (wrk):
+
+    usual                gunicorn over a Flask route that calls transformers' pipeline
+    expert-onnxruntime   gunicorn over a Flask route with a batcher; int8 by ONNX Runtime's `quantize_dynamic`
+    expert-openvino      the same with OpenVINO; int8 by NNCF, calibrated on 120 training sentences
+    koner                `python -m app` with the model as the export stage writes it
+
+Each client of wrk sends the next of real sentences after each answer. Settings of the service may be given in the
+environment; they affect `koner` only. A way whose packages are not installed is left out.
 
 Prints throughput, latency, refusals, start-up time and peak memory: medians of the repeats, between which the order of
 the services alternates; a ratio compares runs of the same repeat. --profile measures instead how much of a worker's
@@ -26,12 +32,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import random_model, sentences
-from benchmarks.processes import MEMORY_KIND, PeakMemory, Service, request_body, run_command, usual_command
+from benchmarks import experts, random_model, sentences
+from benchmarks.processes import (
+    MEMORY_KIND,
+    PeakMemory,
+    Service,
+    gunicorn_command,
+    request_body,
+    run_command,
+    usual_command,
+)
 from benchmarks.reporting import (
     MIB,
     alternate,
     describe_machine,
+    describe_run,
     format_median,
     format_table,
     make_parser,
@@ -44,9 +59,10 @@ from koner.hardware import usable_cores
 
 KONER = "koner"
 MODEL = Path("models/ner")
+# The packages whose versions are printed.
+PACKAGES = ("torch", "transformers", "tokenizers", "onnxruntime", "openvino", "nncf", "Flask", "gunicorn")
 _WRK_SCRIPT = Path(__file__).with_name("wrk_infer.lua")
-_PROFILE_CLIENTS = 16
-_MAX_OVERHEAD = 0.1
+_PROFILE_CLIENTS, _MAX_OVERHEAD = 16, 0.1
 _WARM_UP = 4  # seconds
 _BATCH_METRICS = ("seconds_sum", "seconds_count", "windows_sum")
 
@@ -103,9 +119,14 @@ def wrk_command(url: str, bodies: Path, clients: int, seconds: float) -> list[st
 
 
 def make_service(name: str, folder: Path, arguments: argparse.Namespace) -> Service:
-    """Return the service with a name: `koner`, or `usual-N` with N workers."""
+    """Return the service with a name: `koner`, one of `experts.PACKAGES`, or `usual-N` with N workers."""
     if name == KONER:
         return Service(["app"], folder)
+    if name in experts.PACKAGES:
+        paths = str(folder / MODEL), str(experts.model_path(name, folder))
+        application = f"benchmarks.expert_service:create_app({paths[0]!r}, {paths[1]!r}, {usable_cores()})"
+        # A thread for each client, so that all of them can be in a batch.
+        return Service(gunicorn_command(application, 1, max(arguments.clients)), folder)
     workers = int(name.rpartition("-")[2])
     command = usual_command(folder / MODEL, workers, arguments.usual_threads)
     return Service(command, folder, {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers))})
@@ -128,7 +149,7 @@ def run_trial(name: str, folder: Path, bodies: Path, arguments: argparse.Namespa
 
 def compare(folder: Path, bodies: Path, arguments: argparse.Namespace) -> Trials:
     """Measure every service in each repeat, in alternating order."""
-    names = [*(f"usual-{n}" for n in arguments.usual_workers), KONER]
+    names = [*(f"usual-{n}" for n in arguments.usual_workers), *arguments.experts, KONER]
     trials: Trials = {name: [] for name in names}
     for repeat in range(arguments.repeats):
         for name in alternate(names, repeat):
@@ -233,6 +254,9 @@ def parse_arguments() -> argparse.Namespace:
         "--usual-workers", type=int, nargs="+", default=[1], help="numbers of workers of the usual way, e.g. 1 2"
     )
     parser.add_argument("--usual-threads", type=int, default=4, help="of each of these workers (default: %(default)s)")
+    parser.add_argument(
+        "--experts", nargs="*", choices=experts.PACKAGES, help="these only (default: all whose packages are installed)"
+    )
     parser.add_argument("--json", type=Path, help="file for every single measurement")
     parser.add_argument("--profile", action="store_true", help="measure the time outside the model instead")
     return parser.parse_args()
@@ -242,10 +266,13 @@ def main() -> None:
     arguments = parse_arguments()
     if not shutil.which("wrk"):
         raise KonerError("wrk, the load generator, is not installed; run apt-get install wrk")
+    arguments.experts = [] if arguments.profile else experts.select(arguments.experts)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         corpus = sentences.read_sentences(arguments)
         random_model.prepare_service_folder(folder, MODEL, corpus.train, arguments)
+        for name in arguments.experts:
+            experts.prepare(name, folder, folder / MODEL, [sentence.text for sentence in corpus.train])
         bodies = Path(temporary) / "bodies"
         bodies.write_bytes(b"\n".join(request_body(text) for text in corpus.texts) + b"\n")
         measurements: dict[str, Any]
@@ -258,9 +285,9 @@ def main() -> None:
             measurements = {name: [asdict(trial) for trial in repeats] for name, repeats in trials.items()}
             report, unexpected = format_trials(trials), count_unexpected(trials.values())
     load = f"{len(corpus.texts)} sentences in turn, {arguments.seconds:g} s each"
-    print(f"\n{describe_machine()}, shared with wrk; {load}\n\n{report}")
+    print(f"\n{describe_machine()}, shared with wrk; {load}\n{describe_run(PACKAGES)}\n\n{report}")
     if arguments.json:
-        write_json(arguments.json, arguments, measurements)
+        write_json(arguments.json, arguments, measurements, PACKAGES)
     if unexpected:
         raise KonerError(f"{unexpected} requests were answered with neither 200 nor 503")
 

@@ -6,8 +6,11 @@ import pytest
 # Modules that benchmarks share, without a command line of their own.
 SHARED = {
     "alternative_runtimes",
+    "expert_service",
+    "experts",
     "load",
     "metering",
+    "openvino_runtime",
     "processes",
     "random_model",
     "reporting",
