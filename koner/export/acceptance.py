@@ -1,6 +1,6 @@
 """The rule by which an exported model may be served instead of the trained one: its span F1 is not lower.
 
-The parts have few hundred sentences. There, a few entities more or less right are a tenth of a point of F1, so a fixed
+The parts have a few hundred sentences, where one or two entities are a tenth of a point of F1, so a fixed
 limit alone would refuse models for noise. Only a loss counts: a better exported model is never refused.
 """
 
