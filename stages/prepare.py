@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from koner.corpus.carving import carve_test
 from koner.corpus.label_files import LABELS_FILE, write_labels
 from koner.corpus.label_mapping import LabelMapping
 from koner.corpus.parts import TRAIN
@@ -13,7 +12,6 @@ from koner.corpus.source_report import Rules, SourceReport
 from koner.corpus.sources import read_source, stream_checked, watch_hint
 from koner.corpus.statistics import CorpusStatistics
 from koner.corpus.style_file import copy_styles
-from koner.encoder.base_model import prepare_base_model
 from koner.encoder.pruning import BoundaryWord, collect_boundary_words
 from koner.labels.label_set import LabelSet
 from koner.params import Params, load_params
@@ -51,6 +49,10 @@ def main() -> None:
         write_labels(folder / LABELS_FILE, labels)
         if unknown := copy_styles(params.source, folder, labels):
             _logger.warning("prepare: no label of the corpus is %s, which labels.yaml describes", ", ".join(unknown))
+        # Imported on use, as is `carve_test`: torch and transformers take seconds to import, scikit-learn one, and
+        # most mistakes in the parameters and the source are reported before they are needed.
+        from koner.encoder.base_model import prepare_base_model
+
         training = StoredSentences(folder / f"{TRAIN}.parquet")
         pruned = prepare_base_model(params, training, BASE, boundary_words, labels)
     figures = {part: statistics[part].metrics(labels) for part in statistics}
@@ -84,6 +86,8 @@ def read_parts(
     whole = folder / "whole.parquet"
     stream_checked(parts, lambda _, sentences: write_sentences(whole, mapping.apply(sentences)), rules, report)
     labels = mapping.label_set()
+    from koner.corpus.carving import carve_test
+
     for part, sentences in carve_test(whole, labels, params.test_share, params.seed).items():
         write(part, sentences)
     whole.unlink()

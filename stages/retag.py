@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pyarrow as pa
 from tqdm import tqdm
-from transformers import AutoTokenizer
 
 from koner.corpus.label_files import LABELS_FILE, read_labels
 from koner.corpus.parts import stored_parts
@@ -27,6 +26,9 @@ RETAGGED, LOST, METRICS = Path("data/retagged"), Path("data/lost"), Path("metric
 def main() -> None:
     params = load_params()
     labels = read_labels(CORPUS / LABELS_FILE)
+    # Imported on use: it takes seconds, and a mistake in the parameters is reported before.
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(BASE, local_files_only=True)
     windowing = with_truncation(tokenizer, params.max_length, params.stride)
     lost_entities: list[LostEntity] = []

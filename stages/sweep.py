@@ -1,25 +1,33 @@
-"""Search for better training parameters: `python -m stages.sweep [FILE]` (sweep.yaml), after `dvc repro split`."""
+"""Search for better training parameters: `python -m stages.sweep [FILE]` (sweep.yaml), after `dvc repro split`.
+
+The modules of training are imported on use: torch and transformers take seconds, in which a mistake would wait.
+"""
+
+from __future__ import annotations
 
 import logging
 import shutil
 import sys
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from filelock import FileLock
-from transformers import TrainerCallback
 
 from koner.corpus.label_files import read_labels
 from koner.errors import INTERRUPTED, KonerError
 from koner.params import Params, load_params
 from koner.storage.workspace import lock_workspace
-from koner.training.dataset import WindowDataset, read_parts
 from koner.training.devices import lease_gpus
-from koner.training.fit import train
 from stages import run_stage
 from stages.train import BASE, LABELS, SPLIT
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
+
+    from koner.training.dataset import WindowDataset
 
 STUDIES = Path("sweeps")
 
@@ -55,9 +63,13 @@ def run_sweep(path: Path) -> None:
 
     @lru_cache(maxsize=1)
     def parts(augment: int) -> tuple[WindowDataset, WindowDataset, dict[str, int]]:
+        from koner.training.dataset import read_parts
+
         return read_parts(params.model_copy(update={"augment": augment}), BASE, SPLIT, labels)
 
     def objective(trial_params: Params, checkpoints: Path, callback: TrainerCallback) -> float:
+        from koner.training.fit import train
+
         training, development, _ = parts(trial_params.augment)
         # Only the F1 of a trial is kept; the command that is logged at the end trains the best model again.
         model = checkpoints.with_name(f"{checkpoints.name}-model")

@@ -1,4 +1,8 @@
-"""Fine-tune the base model on the training part, and keep the epoch with the best F1 on the development part."""
+"""Fine-tune the base model on the training part, and keep the epoch with the best F1 on the development part.
+
+The modules of training are imported on use: torch and transformers take seconds, in which the launcher of several
+processes would import what only they need, and a mistake in the parameters would wait.
+"""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,12 +13,7 @@ from koner.storage.outputs import write_metrics
 from koner.storage.tables import write_table
 from koner.storage.workspace import lock_workspace
 from koner.training.checkpoints import fingerprint
-from koner.training.dataset import read_parts
 from koner.training.devices import lease_gpus
-from koner.training.distributed import process_group, rank
-from koner.training.fit import train
-from koner.training.launcher import is_launched, launch
-from koner.training.precision import uses_bf16
 from koner.versions import version_metrics
 from stages import run_stage
 
@@ -31,17 +30,26 @@ def main() -> None:
 
 
 def run_processes(params: Params) -> None:
+    from koner.training.launcher import is_launched, launch
+
     world_size = params.processes * params.machines
     if world_size > 1 and not is_launched():
         with lease_gpus("train", params.processes):
             launch("stages.train", params.processes, params.machines)
         return
+    from koner.training.distributed import process_group
+
     # The launcher has leased the GPUs of the processes that it starts.
     with process_group(world_size), lease_gpus("train") if world_size == 1 else nullcontext():
         run(params)
 
 
 def run(params: Params) -> None:
+    from koner.training.dataset import read_parts
+    from koner.training.distributed import rank
+    from koner.training.fit import train
+    from koner.training.precision import uses_bf16
+
     labels = read_labels(LABELS)
     training, development, sentences = read_parts(params, BASE, SPLIT, labels)
     run_id = fingerprint(params, [LABELS, BASE, SPLIT])

@@ -34,9 +34,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from seqeval.metrics import classification_report
-from seqeval.scheme import IOB2
-from sklearn.metrics import f1_score
 
 from koner.errors import KonerError
 from koner.evaluation.bootstrap import group_f1, macro_f1
@@ -96,6 +93,11 @@ def klue_scores(predictions: Sequence[Prediction], labels: LabelSet) -> dict[str
     Raises:
         KonerError: As `character_tags` does.
     """
+    # Imported on use: scikit-learn takes a second to import, and a comparison or a model card needs no scores.
+    from seqeval.metrics import classification_report
+    from seqeval.scheme import IOB2
+    from sklearn.metrics import f1_score
+
     by_type = {type_: {"precision": 0.0, "recall": 0.0, "f1": 0.0, "gold": 0} for type_ in labels.types}
     if not predictions:
         return {"entity_f1": 0.0, "char_f1": 0.0, "by_type": by_type}

@@ -1,4 +1,7 @@
-"""The protocol `wordpiece`: the tags of tokens, as the published recipe scores them."""
+"""The protocol `wordpiece`: the tags of tokens, as the published recipe scores them.
+
+seqeval and scikit-learn are imported on use: they take a second, and a comparison or a model card needs no scores.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from seqeval.metrics import classification_report
-from sklearn.metrics import confusion_matrix
 
 from koner.evaluation.bootstrap import Counts
 from koner.evaluation.counts import count_entities
 from koner.inference.predictions import Prediction
 from koner.labels.bio import OUTSIDE, bio_to_entities, tag_type
 from koner.labels.label_set import LabelSet
-from koner.labels.scores import sequence_scores, sequence_scores_by_type
 
 
 def score_tokens(predictions: Sequence[Prediction], labels: LabelSet) -> dict[str, Any]:
     """Return micro precision, recall, F1 and accuracy over tokens (seqeval), and the scores `by_type`."""
+    from koner.labels.sequence_scores import sequence_scores, sequence_scores_by_type
+
     gold, predicted = _token_tags(predictions)
     return {**sequence_scores(gold, predicted), "by_type": sequence_scores_by_type(gold, predicted, labels)}
 
@@ -31,6 +33,8 @@ def wordpiece_counts(predictions: Sequence[Prediction], labels: LabelSet) -> Cou
 
 def token_report(predictions: Sequence[Prediction]) -> str:
     """Return seqeval's classification report over tokens."""
+    from seqeval.metrics import classification_report
+
     return str(classification_report(*_token_tags(predictions), digits=4, zero_division=0))
 
 
@@ -46,6 +50,8 @@ def confusion(
     pairs: Sequence[tuple[str, str]], labels: LabelSet, types_only: bool = False
 ) -> tuple[np.ndarray, list[str]]:
     """Return the confusion matrix of `tag_pairs`, rows actual and columns predicted, and its labels in order."""
+    from sklearn.metrics import confusion_matrix
+
     names = [*labels.types, OUTSIDE] if types_only else list(labels.tags)
     actual, predicted = zip(*pairs, strict=True)
     return confusion_matrix(actual, predicted, labels=names), names

@@ -8,8 +8,7 @@ import optuna
 from optuna.trial import Trial
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-# A user attribute: how often the trial has been started since an epoch ended.
-ATTEMPT = "attempt"
+from koner.sweep.attributes import ATTEMPT
 
 
 class PruningCallback(TrainerCallback):  # type: ignore[misc]

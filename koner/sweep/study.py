@@ -1,4 +1,7 @@
-"""A search for training parameters that several workers share, with Optuna."""
+"""A search for training parameters that several workers share, with Optuna.
+
+torch and transformers are imported on use: they take seconds, and a study that is complete or refused needs neither.
+"""
 
 from __future__ import annotations
 
@@ -9,36 +12,35 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
-import torch
 from filelock import FileLock, Timeout
 from optuna.distributions import distribution_to_json
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
-from transformers import TrainerCallback
 
 from koner.errors import KonerError
 from koner.params import Params
 from koner.release.hashing import folder_hash
-from koner.sweep.callback import ATTEMPT, PruningCallback
+from koner.sweep.attributes import ATTEMPT, FIRST, RETRY_OF
 from koner.sweep.plan import SWEEPABLE, SweepPlan
+
+if TYPE_CHECKING:
+    from transformers import TrainerCallback
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 _logger = logging.getLogger(__name__)
 
 # Trains with the parameters, keeps checkpoints in the folder, and returns the best epoch's F1 on the development part.
-Objective = Callable[[Params, Path, TrainerCallback], float]
+Objective = Callable[[Params, Path, "TrainerCallback"], float]
 
 # The parameters that affect a trial and that the data do not already depend on.
 _TRIAL_PARAMETERS = ("max_length", "stride", "seed", *SWEEPABLE)
 # A trial is given up after so many starts without another finished epoch.
 _MAX_ATTEMPTS = 3
-# User attributes of a retry: the number of the trial that it repeats, and of the first trial in that chain.
-_RETRY_OF, _FIRST = "again", "first"
 _STATE_NAMES = {
     TrialState.COMPLETE: "completed",
     TrialState.PRUNED: "pruned",
@@ -183,8 +185,8 @@ class Sweep:
                 with self._lease(trial.number).acquire(timeout=0):
                     attempt = trial.user_attrs.get(ATTEMPT, 1)
                     if attempt < _MAX_ATTEMPTS and trial.number not in _retried_numbers(trials):
-                        first = trial.user_attrs.get(_FIRST, trial.number)
-                        attributes = {_RETRY_OF: trial.number, _FIRST: first, ATTEMPT: attempt + 1}
+                        first = trial.user_attrs.get(FIRST, trial.number)
+                        attributes = {RETRY_OF: trial.number, FIRST: first, ATTEMPT: attempt + 1}
                         self._study.enqueue_trial(trial.params, attributes)
                     self._study.tell(trial.number, state=TrialState.FAIL)
             except Timeout:
@@ -202,8 +204,12 @@ class Sweep:
             _logger.info("%s %s: F1 %.4f, as in trial %d", prefix, assignments, equal.value, equal.number)
             self._study.tell(trial, equal.value)
             return
+        import torch
+
+        from koner.sweep.callback import PruningCallback
+
         _logger.info("%s %s", prefix, assignments)
-        checkpoints = self.folder / f"trial-{trial.user_attrs.get(_FIRST, trial.number)}"
+        checkpoints = self.folder / f"trial-{trial.user_attrs.get(FIRST, trial.number)}"
         try:
             f1 = objective(self.params.model_copy(update=trial.params), checkpoints, PruningCallback(trial))
         except optuna.TrialPruned as error:
@@ -227,4 +233,4 @@ class Sweep:
 
 
 def _retried_numbers(trials: Sequence[FrozenTrial]) -> set[int]:
-    return {trial.user_attrs[_RETRY_OF] for trial in trials if _RETRY_OF in trial.user_attrs}
+    return {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}

@@ -11,7 +11,7 @@ from transformers import EvalPrediction
 
 from koner.labels.bio import IGNORE_INDEX
 from koner.labels.label_set import LabelSet
-from koner.labels.scores import sequence_scores
+from koner.labels.sequence_scores import sequence_scores
 
 EPOCH_COLUMNS = ("epoch", "train_loss", "eval_loss", "precision", "recall", "f1", "accuracy")
 

@@ -23,7 +23,8 @@ from koner.inference.predictions import Prediction
 from koner.inference.tagger import ScoredEntity
 from koner.labels.bio import Entity, bio_to_entities
 from koner.labels.klue import KLUE
-from koner.labels.scores import precision_recall_f1, sequence_scores, sequence_scores_by_type
+from koner.labels.scores import precision_recall_f1
+from koner.labels.sequence_scores import sequence_scores, sequence_scores_by_type
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -2,13 +2,8 @@ import pytest
 
 from koner.labels.bio import Entity
 from koner.labels.klue import KLUE
-from koner.labels.scores import (
-    precision_recall_f1,
-    sequence_scores,
-    sequence_scores_by_type,
-    span_scores,
-    span_scores_by_type,
-)
+from koner.labels.scores import precision_recall_f1, span_scores, span_scores_by_type
+from koner.labels.sequence_scores import sequence_scores, sequence_scores_by_type
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -138,7 +138,7 @@ def test_several_sweeps_share_a_folder_with_each_other_but_with_no_stage(clone):
 
 @pytest.mark.parametrize(
     ("module", "missing"),
-    [("prepare", "numpy"), ("train", "pydantic"), ("sweep", "dvc"), ("pretrain.pack", "pydantic")],
+    [("prepare", "pyarrow"), ("train", "pydantic"), ("sweep", "dvc"), ("pretrain.pack", "pydantic")],
 )
 def test_another_python_is_named(clone_without_outputs, module, missing):
     # Without site-packages, as the system's Python.
