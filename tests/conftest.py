@@ -8,10 +8,16 @@ from hypothesis import HealthCheck, settings
 settings.register_profile("koner", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("koner")
 
+# Set before torch is imported, for the programs that tests start, too. The models of the tests are so small that
+# threads wait for each other longer than they compute: training them takes a third of the CPU time with one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # The tests that start DVC, services, browsers, Ray or several processes, or train for long: `make test-fast` leaves
 # them out. They are the first that `make test` starts, so that none of them runs alone at the end.
 SLOW = (
     "stages/test_pipeline.py",
+    # It does not need the clone that the other process makes meanwhile for the file before it.
+    "training/test_distributed.py",
     "stages/test_experiments.py",
     "stages/test_processes.py",
     "stages/test_pretrain.py",
@@ -22,7 +28,6 @@ SLOW = (
     "app/test_gunicorn.py",
     "bulk/test_engines.py",
     "release/test_travel.py",
-    "training/test_distributed.py",
     "app/test_balancer.py",
     "test_extras.py",
     "test_quickstart.py",
@@ -72,9 +77,15 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
-def shared(root: Path) -> Path:
-    """The folder of real KLUE sentences; tests that need it are skipped if it does not exist."""
+def shared_if_present(root: Path) -> Path | None:
+    """The folder of real KLUE sentences, or None if it does not exist."""
     folder = Path(os.environ.get("KONER_SHARED", root.parent / "shared"))
-    if not (folder / "klue-ner").is_dir():
-        pytest.skip(f"needs the real KLUE sentences, and {folder} has none (set KONER_SHARED)")
-    return folder
+    return folder if (folder / "klue-ner").is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def shared(shared_if_present: Path | None) -> Path:
+    """The folder of real KLUE sentences; tests that need it are skipped if it does not exist."""
+    if shared_if_present is None:
+        pytest.skip("needs the real KLUE sentences (set KONER_SHARED to the folder that has them)")
+    return shared_if_present

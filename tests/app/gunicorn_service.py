@@ -193,10 +193,11 @@ class Load:
                 response, body = self.service.infer(TEXTS[i])
             except (OSError, http.client.HTTPException):
                 self.failures.append(start)
-                time.sleep(0.01)
             else:
                 model_hash = response.headers["X-Koner-Model"]
                 self.responses.append((start, TEXTS[i], response.status, model_hash, body))
+            # Without pauses the clients would take the cores from the processes that start meanwhile.
+            time.sleep(0.01)
 
     def wait_for_responses(self):
         """Wait for as many responses to requests that are sent from now on as there are clients."""

@@ -174,22 +174,25 @@ def test_the_order_of_the_packages_is_kept(root):
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize(
-    ("module", "line"),
-    [
-        ("koner/labels/bio.py", "from koner.corpus import sentences"),
-        ("koner/inference/tagger.py", "def load():\n    from koner.training import fit"),
-        ("koner/corpus/parts.py", "from app import settings"),
-    ],
-)
-def test_a_forbidden_import_is_found(root, tmp_path, module, line):
-    for name in ("koner", "app", "stages", "pyproject.toml"):
+# By module, a line that must not be in it, and the import that is reported.
+FORBIDDEN = {
+    "koner/labels/bio.py": ("from koner.corpus import sentences", "koner.labels.bio -> koner.corpus.sentences"),
+    "koner/inference/tagger.py": (
+        "def load():\n    from koner.training import fit",
+        "koner.inference.tagger -> koner.training.fit",
+    ),
+    "koner/corpus/parts.py": ("from app import settings", "koner.corpus.parts -> app.settings"),
+}
+
+
+def test_forbidden_imports_are_found(root, tmp_path):
+    for name in ("app", "stages", "pyproject.toml"):
         (tmp_path / name).symlink_to(root / name)
-    copy = tmp_path / "koner"
-    copy.unlink()
-    subprocess.run(["cp", "-r", root / "koner", copy], check=True)
-    with (tmp_path / module).open("a", encoding="utf-8") as file:
-        file.write(f"\n\n{line}\n")
+    subprocess.run(["cp", "-r", root / "koner", tmp_path], check=True)
+    for module, (line, _) in FORBIDDEN.items():
+        with (tmp_path / module).open("a", encoding="utf-8") as file:
+            file.write(f"\n\n{line}\n")
     done = subprocess.run(["lint-imports", "--no-cache"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout
-    assert "BROKEN" in done.stdout
+    for _, reported in FORBIDDEN.values():
+        assert reported in done.stdout

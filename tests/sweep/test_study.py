@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import optuna
@@ -15,31 +14,11 @@ from koner.corpus.checks import RawSentence, check
 from koner.encoder.base_model import prepare_base_model
 from koner.errors import KonerError
 from koner.labels.klue import KLUE
-from koner.params import load_params
-from koner.sweep.plan import SweepPlan
 from koner.sweep.study import Sweep
 from koner.tokens.alignment import align
 from koner.training.dataset import WindowDataset
 from koner.training.fit import train
-
-SEARCH = {"lr": FloatDistribution(1e-5, 1e-2, log=True), "batch_size": CategoricalDistribution([2, 4, 8])}
-PARAMS = load_params(Path(__file__).parents[2] / "params.yaml").model_copy(update={"epochs": 4, "lr": 1e-3})
-
-
-def plan(trials=8, startup_trials=3, seed=1, search=SEARCH):
-    return SweepPlan("s", trials, startup_trials, 0, seed, search)
-
-
-def sweep(folder, params=PARAMS, **changes):
-    data = folder.parent / "data"
-    data.mkdir(exist_ok=True)
-    (data / "a").write_text("1")
-    return Sweep(plan(**changes), params, [data], folder)
-
-
-def score(params):
-    """Return a score in place of training: best at a learning rate of 1e-3 and the largest batch."""
-    return 1 / (1 + abs(torch.log10(torch.tensor(params.lr * 1e3)).item())) * params.batch_size / 8
+from tests.sweep.studies import PARAMS, SEARCH, plan, score, sweep
 
 
 def objective(params, checkpoints, callback):
@@ -205,7 +184,8 @@ def test_a_file_that_is_not_a_study_raises_an_error(tmp_path):
 
 WORKER = """
 import sys, time
-from tests.sweep.test_study import *
+from pathlib import Path
+from tests.sweep.studies import score, sweep
 def slow(params, checkpoints, callback):
     print("started", flush=True)
     time.sleep(float(sys.argv[2]))
