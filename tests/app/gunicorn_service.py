@@ -197,7 +197,7 @@ class Load:
                 model_hash = response.headers["X-Koner-Model"]
                 self.responses.append((start, TEXTS[i], response.status, model_hash, body))
             # Without pauses the clients would take the cores from the processes that start meanwhile.
-            time.sleep(0.01)
+            time.sleep(0.05)
 
     def wait_for_responses(self):
         """Wait for as many responses to requests that are sent from now on as there are clients."""

@@ -45,7 +45,8 @@ def session(number):
 
 
 def wait_until(condition):
-    deadline = time.monotonic() + 120
+    # A busy machine is no error.
+    deadline = time.monotonic() + 600
     while not (value := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -67,37 +68,42 @@ def long_training(clone):
     run(clone, "dvc", "checkout")
 
 
-# `bash` replaces itself by the command that it is given; Debian's `sh` stays.
-@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
-def test_a_stage_ends_when_dvc_is_killed_and_the_next_run_resumes(long_training, shell):
-    with started(long_training, "dvc", "repro", "train", SHELL=shell) as dvc:
+def test_a_stage_ends_when_dvc_is_killed_and_the_next_run_resumes(long_training):
+    # Debian's `sh` stays between DVC and the stage; `bash` replaces itself by the command that it is given.
+    with started(long_training, "dvc", "repro", "train", SHELL="/bin/sh") as dvc:
         wait_for_checkpoint(long_training)
-        assert any("-m stages.train" in command for command in session(dvc.pid).values())
-        dvc.kill()
-        dvc.wait()
-        wait_until(lambda: not session(dvc.pid))
+        kill_and_wait_for_stage(dvc)
     epoch = max(int(path.name.split("-")[1]) for path in long_training.glob("models/checkpoints/*/checkpoint-*"))
-    with started(long_training, "dvc", "repro", "train", SHELL=shell) as dvc:
+    with started(long_training, "dvc", "repro", "train", SHELL="/bin/bash") as dvc:
         output = long_training / ".dvc/tmp/output"
         resumed = wait_until(lambda: re.search(r"train: resuming from \S+/checkpoint-(\d+)", output.read_text()))
         assert int(resumed[1]) >= epoch
-        dvc.kill()
-        dvc.wait()
-        wait_until(lambda: not session(dvc.pid))
+        kill_and_wait_for_stage(dvc)
+
+
+def kill_and_wait_for_stage(dvc):
+    """Kill the DVC that runs the stage train, and wait until the stage has ended, too."""
+    assert any("-m stages.train" in command for command in session(dvc.pid).values())
+    dvc.kill()
+    dvc.wait()
+    wait_until(lambda: not session(dvc.pid))
 
 
 def test_a_stage_ends_when_dvc_is_killed_while_it_still_imports(long_training):
     with started(long_training, "dvc", "repro", "train", SHELL="/bin/sh") as dvc:
-        wait_until(
-            lambda: any(
-                command.endswith("-m stages.train") and "-c" not in command for command in session(dvc.pid).values()
-            )
-        )
-        time.sleep(0.3)
+        wait_until(lambda: watching_stages(dvc))
         assert not list(long_training.glob("models/checkpoints/*"))
         dvc.kill()
         dvc.wait()
         wait_until(lambda: not session(dvc.pid))
+
+
+def watching_stages(dvc):
+    """Return the processes of the stage train that have started the thread which watches DVC."""
+    stages = [
+        pid for pid, command in session(dvc.pid).items() if command.endswith("-m stages.train") and "-c" not in command
+    ]
+    return [pid for pid in stages if len(os.listdir(f"/proc/{pid}/task")) > 1]
 
 
 def test_two_stages_do_not_run_in_one_folder(long_training, tmp_path):
@@ -118,7 +124,7 @@ def test_two_stages_do_not_run_in_one_folder(long_training, tmp_path):
         assert "another stage" not in refused
         training.kill()
         training.wait()
-        run(long_training, sys.executable, "-m", "stages.retag")
+        run(long_training, sys.executable, "-m", "stages.split")
 
 
 def test_several_sweeps_share_a_folder_with_each_other_but_with_no_stage(clone):
