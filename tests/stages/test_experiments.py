@@ -70,10 +70,10 @@ def wait_for_queue(folder):
 
 
 def test_a_grid_runs_two_at_a_time_and_its_best_experiment_is_compared_with_main(clone):
-    run(clone, "dvc", "exp", "run", "--queue", "--name", "grid", *SPEED, "-S", "lr=1e-5,1e-2")
+    run(clone, "dvc", "exp", "run", "--queue", "--name", "grid", *SPEED, "-S", "lr=1e-5,1e-2,2e-3")
     with two_workers(clone):
         states, most_folders = wait_for_queue(clone)
-    assert states == ["Success"] * 2
+    assert states == ["Success"] * 3
     assert most_folders == 2
     assert run(clone, "git", "status", "--porcelain") == ""
     assert not list((clone / ".dvc/tmp/exps").glob("tmp*"))
@@ -84,7 +84,7 @@ def test_a_grid_runs_two_at_a_time_and_its_best_experiment_is_compared_with_main
     scores = [float(row["span.f1"]) for row in rows]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > scores[-1]
-    assert {float(row["params.yaml:lr"]) for row in rows} == {1e-5, 1e-2}
+    assert {float(row["params.yaml:lr"]) for row in rows} == {1e-5, 1e-2, 2e-3}
 
     best = rows[0]["Experiment"]
     compared = json.loads(run(clone, "koner", "compare", "main", best, "--json"))
