@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,24 +11,28 @@ from koner.errors import KonerError
 
 # The packages that each way needs besides those of the project.
 PACKAGES = {"expert-onnxruntime": (), "expert-openvino": ("openvino", "nncf")}
-_CALIBRATION_SENTENCES = 120
+CALIBRATION_SENTENCES = 120
 _FILES = {"expert-onnxruntime": "experts/dynamic-int8.onnx", "expert-openvino": "experts/nncf-int8.xml"}
 
 
-def missing_packages(name: str) -> list[str]:
+def missing_packages(name: str, packages: Mapping[str, Sequence[str]] = PACKAGES) -> list[str]:
     """Return the packages that a way needs and that are not installed."""
-    return [package for package in PACKAGES[name] if not find_spec(package)]
+    return [package for package in packages[name] if not find_spec(package)]
 
 
-def select(names: Sequence[str] | None) -> list[str]:
+def select(names: Sequence[str] | None, packages: Mapping[str, Sequence[str]] = PACKAGES) -> list[str]:
     """Return the ways to measure: those named, or all that can run, with a line about each of the others.
+
+    Args:
+        names: The ways that the user named; None for all.
+        packages: The packages that each way needs besides those of the project.
 
     Raises:
         KonerError: If packages that a named way needs are not installed.
     """
     selected = []
-    for name in PACKAGES if names is None else names:
-        if missing := missing_packages(name):
+    for name in packages if names is None else names:
+        if missing := missing_packages(name, packages):
             sentence = f"{name} needs packages that are not installed: pip install {' '.join(missing)}"
             if names is not None:
                 raise KonerError(sentence)
@@ -64,7 +68,7 @@ def prepare(name: str, folder: Path, model: Path, texts: Sequence[str]) -> None:
     source = path.with_name(f"{name}-fp32.onnx")
     if name == "expert-openvino":
         export_standard_operators(model, source)
-        encoded = Tagger.load(model, "cpu").encode(texts[:_CALIBRATION_SENTENCES])
+        encoded = Tagger.load(model, "cpu").encode(texts[:CALIBRATION_SENTENCES])
         quantize_by_nncf(source, path, [window.input_ids for text in encoded for window in text.windows])
     else:
         # Fused for ONNX Runtime, as an expert's optimizer does.
