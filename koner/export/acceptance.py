@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from koner.evaluation.bootstrap import Counts, micro_f1, paired
+from koner.evaluation.bootstrap import micro_f1, paired
+from koner.evaluation.span import span_counts
 from koner.inference.predictions import Prediction
+from koner.labels.label_set import LabelSet
 
 # The loss of span F1, in points, that is always accepted.
 MAX_LOSS = 0.1
@@ -25,19 +25,22 @@ RULE = (
 )
 
 
-def compare_predictions(trained: Sequence[Prediction], exported: Sequence[Prediction]) -> dict[str, Any]:
+def compare_predictions(
+    trained: Sequence[Prediction], exported: Sequence[Prediction], labels: LabelSet
+) -> dict[str, Any]:
     """Compare the predictions of the exported model with those of the trained model for the same sentences.
 
     Args:
         trained: The predictions of the trained model.
         exported: The predictions of the exported model.
+        labels: The label set of both.
 
     Returns:
         The span F1 of both; the change of span F1 in points (hundredths), with the 95% interval and the p-value of the
         paired bootstrap; the number of sentences; the number of entities that only one of the models predicts, and the
         number of sentences with such entities.
     """
-    change = paired(_count(trained), _count(exported), micro_f1)
+    change = paired(span_counts(trained, labels), span_counts(exported, labels), micro_f1)
     differing_entities = [len(set(a.predicted) ^ set(b.predicted)) for a, b in zip(trained, exported, strict=True)]
     return {
         "span_f1": {"trained": change.a, "exported": change.b},
@@ -64,13 +67,6 @@ def describe_change(part: str, change: Mapping[str, Any]) -> str:
         f"{part} {change['points']:+.2f} (95% interval {low:+.2f} to {high:+.2f}, p {change['p_value']:.3f}, "
         f"{change['sentences']} sentences)"
     )
-
-
-def _count(predictions: Sequence[Prediction]) -> Counts:
-    """Count the correct, predicted and gold entities of each sentence, all types in one group."""
-    pairs = [(set(p.gold), set(p.predicted)) for p in predictions]
-    rows = [(len(gold & predicted), len(predicted), len(gold)) for gold, predicted in pairs]
-    return np.array(rows, np.int64).reshape(-1, 1, 3)
 
 
 def _points(difference: float) -> float:

@@ -100,7 +100,10 @@ def _export_checked(
         export_onnx(trained, draft / ONNX_FILE, precision)
         tagger = Tagger.load(draft, "cpu")
         tagger.settings = model.settings
-        changes = {part: compare_predictions(reference[part], predict(tagger, parts[part])) for part in parts}
+        changes = {
+            part: compare_predictions(reference[part], predict(tagger, sentences), model.label_set)
+            for part, sentences in parts.items()
+        }
         if all(map(is_accepted, changes.values())):
             return _ExportedModel(tagger, precision, changes, rejected)
         rejected[precision] = changes

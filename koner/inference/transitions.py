@@ -20,7 +20,6 @@ class BioLabels:
         tags: The labels by id.
         type_names: The name of each label's type; that of O is empty.
         types: The number of each label's type (labels,); O has a number of its own.
-        outside: The number of the type of O.
         is_inside: Whether each label is an I (labels,).
         begins: The id of the B of each label's type (labels,); for O its own id.
     """
@@ -29,9 +28,8 @@ class BioLabels:
         ids = {label: i for i, label in enumerate(labels)}
         self.tags = list(labels)
         self.type_names = [tag_type(label) for label in labels]
-        numbers = {name: i for i, name in enumerate(dict.fromkeys([tag_type(OUTSIDE), *self.type_names]))}
+        numbers = {name: i for i, name in enumerate(dict.fromkeys(self.type_names))}
         self.types = np.array([numbers[name] for name in self.type_names])
-        self.outside = numbers[tag_type(OUTSIDE)]
         self.is_inside = np.array([not is_valid_transition(OUTSIDE, label) for label in labels])
         self.begins = np.array([ids[OUTSIDE if label == OUTSIDE else f"B-{tag_type(label)}"] for label in labels])
 

@@ -35,7 +35,7 @@ CHUNK = 500
 # A piece that occurs once is more often a misspelling than a morpheme.
 _MIN_COUNT = 2
 # A function that returns the ids of the BIO tags of each text's characters.
-Teacher = Callable[[Sequence[str]], Sequence[np.ndarray]]
+TagTexts = Callable[[Sequence[str]], Sequence[np.ndarray]]
 _Labeller = Callable[[Sequence[AnalysedText]], Sequence[np.ndarray | None]]
 _ANALYSED_SCHEMA = pa.schema({"text": pa.string(), "morphemes": pa.list_(pa.list_(pa.int32(), 3))})
 
@@ -56,7 +56,7 @@ class PackingSummary:
 
 
 def prepare_packs(
-    params: PretrainParams, tokenizer: PreTrainedTokenizerBase | None, folder: Path, teacher: Teacher | None = None
+    params: PretrainParams, tokenizer: PreTrainedTokenizerBase | None, folder: Path, teacher: TagTexts | None = None
 ) -> PackingSummary:
     """Write packs of the texts that the parameters name to `train` and `held` in a folder, and the tokenizer.
 
@@ -146,7 +146,7 @@ def _read_documents(path: Path, tokenizer: PreTrainedTokenizerBase, label: _Labe
                 yield make_document(text, encoding.ids, encoding.offsets, tags)
 
 
-def _make_labeller(params: PretrainParams, teacher: Teacher | None) -> _Labeller:
+def _make_labeller(params: PretrainParams, teacher: TagTexts | None) -> _Labeller:
     """Return the function that labels texts: not at all, by rules, or by rules and a teacher."""
 
     def label(texts: Sequence[AnalysedText]) -> Sequence[np.ndarray | None]:

@@ -4,6 +4,7 @@ from koner.export.acceptance import compare_predictions, describe_change, is_acc
 from koner.inference.predictions import Prediction
 from koner.inference.tagger import ScoredEntity
 from koner.labels.bio import Entity
+from koner.labels.klue import KLUE
 
 GOLD = (Entity(0, 2, "LC"), Entity(3, 5, "PS"))
 
@@ -18,12 +19,14 @@ def change(sentences, broken, fixed):
     gold = GOLD[:1]
     right, wrong = prediction((0, 2, "LC"), gold=gold), prediction((0, 2, "PS"), gold=gold)
     rest = [right] * (sentences - broken - fixed)
-    return compare_predictions([right] * broken + [wrong] * fixed + rest, [wrong] * broken + [right] * fixed + rest)
+    return compare_predictions(
+        [right] * broken + [wrong] * fixed + rest, [wrong] * broken + [right] * fixed + rest, KLUE
+    )
 
 
 def test_the_comparison_counts_entities_that_only_one_model_predicts():
     both, one = prediction((0, 2, "LC"), (3, 5, "PS")), prediction((0, 2, "LC"), (3, 5, "OG"))
-    compared = compare_predictions([both, both], [both, one])
+    compared = compare_predictions([both, both], [both, one], KLUE)
     # Half of the resamples have the second sentence never or twice.
     assert compared.pop("p_value") == pytest.approx(0.5, abs=0.05)
     assert compared == {

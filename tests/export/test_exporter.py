@@ -10,6 +10,7 @@ from koner.export.onnx import export_onnx
 from koner.export.temperature import fit_temperature
 from koner.inference.predictions import predict
 from koner.inference.tagger import Tagger
+from koner.labels.klue import KLUE
 from tests.inference.trained_model import LINES, write_trained_model
 
 
@@ -96,7 +97,7 @@ def test_auto_falls_back_to_fp32_if_int8_predicts_other_entities(spiky, tmp_path
     # The scores are calibrated for fp32, not for the refused int8.
     assert served.settings.temperature == fit_temperature(served, spiky[1]["development"])
     test = spiky[1]["test"]
-    change = compare_predictions(predict(Tagger.load(spiky[0], "cpu"), test), predict(served, test))
+    change = compare_predictions(predict(Tagger.load(spiky[0], "cpu"), test), predict(served, test), KLUE)
     assert change == metrics["from_trained"]["test"]
 
 
