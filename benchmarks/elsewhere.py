@@ -10,9 +10,9 @@ confidence intervals, span scores by entity type, and the calibration error.
 from pathlib import Path
 
 from benchmarks.reporting import make_parser
-from koner.corpus.parts import VALIDATION
+from koner.corpus.parts import PUBLISHED_PARTS, VALIDATION
 from koner.corpus.sources import read_checked, read_source
-from koner.errors import exit_on_error
+from koner.errors import KonerError, exit_on_error
 from koner.evaluation.evaluate import evaluate
 from koner.inference.predictions import predict
 from koner.inference.tagger import Tagger
@@ -26,11 +26,13 @@ def main() -> None:
     parser.add_argument("--config", default="ner", help="configuration of a source in the hub's layout")
     parser.add_argument("--revision", help="revision of a source on the hub")
     parser.add_argument("--model", default="models/exported", type=Path, help="folder of the model")
-    parser.add_argument("--part", default=VALIDATION, help="the part of the source")
+    parser.add_argument("--part", default=VALIDATION, choices=PUBLISHED_PARTS, help="default: %(default)s")
     parser.add_argument("--last", type=int, default=0, help="only so many sentences from the end of the part; 0: all")
     arguments = parser.parse_args()
     tagger = Tagger.load(arguments.model)
     parts = read_checked(read_source(arguments.source, arguments.config, arguments.revision))
+    if arguments.part not in parts:
+        raise KonerError(f"{arguments.source} has no part '{arguments.part}'; it has {', '.join(parts)}")
     sentences = parts[arguments.part][-arguments.last :]
     aligned = align(sentences, tagger.tokenizer, tagger.max_length, tagger.stride, KLUE)
     figures = evaluate(predict(tagger, aligned), KLUE, tagger.settings.temperature, seed=0)
