@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 from transformers import (
     AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     RobertaForMaskedLM,
 )
 
-from koner.encoder.loading import check_fits, load_model, load_tokenizer, resolve_model_folder
+from koner.encoder.loading import check_fits, has_label_head, load_model, load_tokenizer, resolve_model_folder
 from koner.encoder.scratch import roberta_config
 from koner.errors import KonerError
+from koner.labels.klue import KLUE
 from koner.pretraining.params import PretrainParams
 
 # The modules that compute vocabulary logits from hidden states, by the model families of transformers.
 _HEADS = (("lm_head",), ("cls",), ("predictions",), ("generator_predictions", "generator_lm_head"))
+# The head of the weak labels has the name that it has in transformers' token classifiers, which then load it.
+LABEL_HEAD = "classifier"
 _SUPPORTED = "choose a model of another family, such as RoBERTa, BERT or ELECTRA"
 
 
 def load_base_model(params: PretrainParams) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the base model that the parameters name, with a head for masked language modelling, and its tokenizer.
 
-    A model without such a head gets one with random weights.
+    A model without such a head gets one with random weights. A head over KLUE-NER's tags, which pretraining on weak
+    labels writes, is kept as the module `LABEL_HEAD`.
 
     Raises:
         KonerError: If the model can't be loaded, or can't be pretrained.
@@ -37,6 +43,10 @@ def load_base_model(params: PretrainParams) -> tuple[PreTrainedModel, PreTrained
     check_fits(model, tokenizer, params.length, "length", path)
     if not isolates_documents(model):
         raise KonerError(f"base_model: models of type '{model.config.model_type}' can't be pretrained; {_SUPPORTED}")
+    if has_label_head(path, KLUE):
+        head = getattr(load_model(path, AutoModelForTokenClassification), LABEL_HEAD, None)
+        if isinstance(head, nn.Linear):
+            setattr(model, LABEL_HEAD, head)
     return model, tokenizer
 
 

@@ -13,21 +13,21 @@ from transformers import PreTrainedModel, Trainer
 from koner.labels.bio import IGNORE_INDEX
 from koner.labels.klue import KLUE
 from koner.pretraining.masking import WholeWordMasking
-from koner.pretraining.models import hidden_states, vocabulary_logits
+from koner.pretraining.models import LABEL_HEAD, hidden_states, vocabulary_logits
 from koner.pretraining.packing import NO_TAG
 
-# The label head has the name that it has in transformers' token classifiers, which then load it.
-_TAG_HEAD, _LABEL_HEAD = "koner_tags", "classifier"
+_TAG_HEAD = "koner_tags"
 
 
 def add_heads(model: PreTrainedModel) -> None:
     """Add two heads with random weights.
 
-    One predicts the morpheme tags of each token's first and last character, the other the named entities' tag of each
-    token.
+    One predicts the morpheme tags of each token's first and last character, the other, unless the model has it already,
+    the named entities' tag of each token.
     """
     setattr(model, _TAG_HEAD, nn.Linear(model.config.hidden_size, 2 * NO_TAG))
-    setattr(model, _LABEL_HEAD, nn.Linear(model.config.hidden_size, len(KLUE.tags)))
+    if not hasattr(model, LABEL_HEAD):
+        setattr(model, LABEL_HEAD, nn.Linear(model.config.hidden_size, len(KLUE.tags)))
 
 
 def remove_heads(model: PreTrainedModel, keep_labels: bool) -> None:
@@ -42,7 +42,7 @@ def remove_heads(model: PreTrainedModel, keep_labels: bool) -> None:
         model.config.id2label = KLUE.id_to_tag
         model.config.label2id = KLUE.tag_to_id
     else:
-        delattr(model, _LABEL_HEAD)
+        delattr(model, LABEL_HEAD)
 
 
 class PretrainingTrainer(Trainer):  # type: ignore[misc]
@@ -88,7 +88,7 @@ class PretrainingTrainer(Trainer):  # type: ignore[misc]
                 loss = loss + self.tag_weight * tag_loss
                 losses["tags"] = tag_loss.detach()
             if self.weak_weight:
-                label_logits = getattr(unwrapped, _LABEL_HEAD)(hidden)
+                label_logits = getattr(unwrapped, LABEL_HEAD)(hidden)
                 weak_loss = _mean_loss(label_logits.flatten(0, 1), inputs["weak_labels"].flatten(), IGNORE_INDEX)
                 loss = loss + self.weak_weight * weak_loss
                 losses["weak"] = weak_loss.detach()

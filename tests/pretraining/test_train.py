@@ -90,6 +90,14 @@ def test_the_output_is_a_masked_language_model_in_16_bits_and_a_base_model(tiny_
     assert torch.equal(built.classifier.weight, labelled.classifier.weight)
 
 
+def test_a_model_that_has_a_head_of_weak_labels_starts_with_it(tiny_run, trained, tmp_path):
+    metrics = tiny_run(tmp_path, base_model=str(trained[1] / "pretrained"), steps=1, warmup_steps=0)
+    last = trained[0]["held_loss"]["after"]
+    # The weights were rounded to 16 bits.
+    assert metrics["held_loss"]["before"]["weak"] == pytest.approx(last["weak"], rel=0.02)
+    assert metrics["held_loss"]["before"]["masked"] == pytest.approx(last["masked"], rel=0.02)
+
+
 def test_without_weak_labels_no_head_for_them_is_written(tiny_run, tmp_path):
     tiny_run(tmp_path, weak_weight=0.0, steps=1, warmup_steps=0)
     assert not any("classifier" in name for name in weights(tmp_path))
