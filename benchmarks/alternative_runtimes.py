@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from onnx import TensorProto
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
-from transformers import AutoModelForTokenClassification
+from transformers import AutoConfig, AutoModelForTokenClassification
 
 from koner.inference.runtimes import TorchRuntime
 from koner.inference.tagger import Tagger
@@ -21,7 +22,7 @@ _WEIGHT_OPTIONS = {
     "weight_type": QuantType.QInt8,
     "per_channel": True,
     "reduce_range": True,
-    "op_types_to_quantize": ["MatMul"],
+    "op_types_to_quantize": ["MatMul", "Attention"],
 }
 
 
@@ -74,6 +75,28 @@ def export_standard_operators(folder: Path, path: Path) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
+
+
+def fuse_by_default(source: Path, path: Path, model: Path) -> None:
+    """Optimize an ONNX file by ONNX Runtime's tool for transformers, with its default options.
+
+    Args:
+        source: The file, as `export_standard_operators` writes it.
+        path: The file to write.
+        model: The folder of the model.
+    """
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    config = AutoConfig.from_pretrained(model)
+    # The tool reports each kind of node that it replaces.
+    logging.disable(logging.WARNING)
+    try:
+        optimized = optimize_model(
+            str(source), "bert", num_heads=config.num_attention_heads, hidden_size=config.hidden_size
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    optimized.save_model_to_file(str(path))
 
 
 def quantize_dynamically(source: Path, path: Path) -> None:

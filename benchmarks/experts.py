@@ -60,18 +60,16 @@ def prepare(name: str, folder: Path, model: Path, texts: Sequence[str]) -> None:
     if path.exists():
         return
     # Imports torch, which no service needs.
-    from benchmarks.alternative_runtimes import export_standard_operators, quantize_dynamically
-    from koner.export.onnx import export_onnx
+    from benchmarks.alternative_runtimes import export_standard_operators, fuse_by_default, quantize_dynamically
     from koner.inference.tagger import Tagger
 
     path.parent.mkdir(exist_ok=True)
     source = path.with_name(f"{name}-fp32.onnx")
+    export_standard_operators(model, source)
     if name == "expert-openvino":
-        export_standard_operators(model, source)
         encoded = Tagger.load(model, "cpu").encode(texts[:CALIBRATION_SENTENCES])
         quantize_by_nncf(source, path, [window.input_ids for text in encoded for window in text.windows])
     else:
-        # Fused for ONNX Runtime, as an expert's optimizer does.
-        export_onnx(model, source, "fp32")
+        fuse_by_default(source, source, model)
         quantize_dynamically(source, path)
     source.unlink()

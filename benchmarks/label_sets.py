@@ -24,6 +24,7 @@ from tempfile import TemporaryDirectory
 import torch
 from transformers import AutoModelForTokenClassification, AutoTokenizer, PreTrainedModel
 
+from benchmarks.experts import CALIBRATION_SENTENCES
 from benchmarks.load import Load
 from benchmarks.processes import Service, request_body
 from benchmarks.random_model import pin_model
@@ -54,13 +55,18 @@ def main() -> None:
     parser.add_argument("--precision", choices=("int8", "fp32"), default="int8")
     arguments = parser.parse_args()
     print(f"{describe_machine()}\n")
-    texts = [s.text for s in read_checked(read_source(SAMPLE, "ner", None))["validation"]][: arguments.sentences]
+    parts = read_checked(read_source(SAMPLE, "ner", None))
+    texts = [s.text for s in parts["validation"]][: arguments.sentences]
+    calibration_texts = [s.text for s in parts["train"]][:CALIBRATION_SENTENCES]
     with TemporaryDirectory() as temporary:
         folders = []
         for labels in (KLUE, _variants(arguments.types)):
             folders.append(Path(temporary) / str(len(labels.types)))
             _write_model(folders[-1] / _MODEL, labels)
-            export_onnx(folders[-1] / _MODEL, folders[-1] / _MODEL / ONNX_FILE, arguments.precision)
+            model = folders[-1] / _MODEL
+            encoded = Tagger.load(model, "cpu").encode(calibration_texts)
+            windows = [window.input_ids for text in encoded for window in text.windows]
+            export_onnx(model, model / ONNX_FILE, arguments.precision, windows)
             pin_model(folders[-1], _MODEL)
         taggers = [Tagger.load(folder / _MODEL, "cpu", threads=1) for folder in folders]
         report("tagger", "sentences a second of a core", measure_taggers(taggers, texts, arguments.runs), arguments)

@@ -81,7 +81,7 @@ def prepare_service_folder(folder: Path, model: Path, train: Sequence[Sentence],
         write_model(trained, arguments.config, arguments.layers, train)
         tokenizer = AutoTokenizer.from_pretrained(trained, local_files_only=True)
         development = align(train[:_BIAS_SENTENCES], tokenizer, _MAX_LENGTH, _STRIDE, KLUE)
-        export(trained, {"development": development}, folder / model, arguments.serve_precision)
+        export(trained, {"development": development}, development, folder / model, arguments.serve_precision)
     pin_model(folder, model)
 
 

@@ -85,7 +85,14 @@ class Model:
 
     def koner_onnx(self, precision: Precision) -> Path:
         """Return the ONNX file that the export stage writes."""
-        return self._cache(f"koner-{precision}.onnx", lambda path: export_onnx(self.folder, path, precision))
+        return self._cache(
+            f"koner-{precision}.onnx",
+            lambda path: export_onnx(self.folder, path, precision, self.calibration_windows()),
+        )
+
+    def calibration_windows(self) -> list[tuple[int, ...]]:
+        """Return the token ids of the windows of the texts for calibration."""
+        return [window.input_ids for text in self.tagger.encode(self.texts) for window in text.windows]
 
     def standard_onnx(self) -> Path:
         """Return an ONNX file with standard operators only."""
@@ -94,8 +101,11 @@ class Model:
         )
 
     def dynamic_int8(self) -> Path:
-        """Return the project's fp32 file, quantized dynamically by ONNX Runtime's tool."""
-        source = self.koner_onnx("fp32")
+        """Return the file with standard operators, fused and quantized dynamically by ONNX Runtime's tools."""
+        source = self._cache(
+            "fused.onnx",
+            lambda path: alternative_runtimes.fuse_by_default(self.standard_onnx(), path, self.folder),
+        )
         return self._cache("dynamic-int8.onnx", lambda path: alternative_runtimes.quantize_dynamically(source, path))
 
     def static_int8(self) -> Path:
@@ -108,8 +118,7 @@ class Model:
 
     def nncf_int8(self) -> Path:
         """Return the file with standard operators, quantized by NNCF, in OpenVINO's format."""
-        source = self.standard_onnx()
-        windows = [window.input_ids for text in self.tagger.encode(self.texts) for window in text.windows]
+        source, windows = self.standard_onnx(), self.calibration_windows()
         return self._cache("nncf-int8.xml", lambda path: quantize_by_nncf(source, path, windows))
 
     def pipeline(self) -> TagFunction:
@@ -155,6 +164,7 @@ WAYS: dict[str, Callable[[Model], TagFunction]] = {
     "torch bf16": lambda model: model.with_bfloat16(),
     "koner fp32": lambda model: model.with_onnx_runtime(model.koner_onnx("fp32")),
     "koner int8": lambda model: model.with_onnx_runtime(model.koner_onnx("int8")),
+    "koner int8-dynamic": lambda model: model.with_onnx_runtime(model.koner_onnx("int8-dynamic")),
     "ONNX Runtime dynamic int8, fused": lambda model: model.with_onnx_runtime(model.dynamic_int8()),
     "ONNX Runtime static int8": lambda model: model.with_onnx_runtime(model.static_int8()),
     "OpenVINO fp32": lambda model: model.with_openvino(model.standard_onnx()),

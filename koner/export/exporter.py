@@ -20,7 +20,12 @@ from koner.inference.tagger import Tagger, store_settings
 from koner.storage.outputs import atomic_directory
 from koner.tokens.alignment import AlignedSentence
 
-_CANDIDATES: dict[str, tuple[Precision, ...]] = {"auto": ("int8", "fp32"), "int8": ("int8",), "fp32": ("fp32",)}
+# In the order of their speed.
+_CANDIDATES: dict[str, tuple[Precision, ...]] = {
+    "auto": ("int8", "int8-dynamic", "fp32"),
+    "int8": ("int8", "int8-dynamic"),
+    "fp32": ("fp32",),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class _ExportedModel:
 def export(
     trained: Path,
     parts: Mapping[str, Sequence[AlignedSentence]],
+    samples: Sequence[AlignedSentence],
     folder: Path,
     serve_precision: Literal["auto", "int8", "fp32"],
     legal: bool = True,
@@ -55,9 +61,12 @@ def export(
     Args:
         trained: The folder of the trained model.
         parts: The sentences of each part that the models are compared on; the temperature is fitted on `development`.
+        samples: Sentences of the training part, on which the ranges of activations are measured for int8.
         folder: The folder to write.
-        serve_precision: The precision of the ONNX file; `auto` is int8 if its span F1 is not lower than that of the
-            trained model (PyTorch, fp32) on any part, by the rule of `koner.export.acceptance`, else fp32.
+        serve_precision: The precision of the ONNX file. `int8` is int8 with scales that are measured beforehand or, if
+            that is refused, with scales that are computed at run time; `auto` is the same or, if both are refused,
+            fp32. A precision is refused if its span F1 is lower than that of the trained model (PyTorch, fp32) on any
+            part, by the rule of `koner.export.acceptance`.
         legal: Whether decoding is constrained to valid BIO sequences.
 
     Returns:
@@ -70,7 +79,7 @@ def export(
     model.settings = DecodingSettings(legal=legal)
     with atomic_directory(folder) as draft:
         shutil.copytree(trained, draft, dirs_exist_ok=True)
-        exported = _export_checked(model, trained, parts, draft, _CANDIDATES[serve_precision])
+        exported = _export_checked(model, trained, parts, samples, draft, _CANDIDATES[serve_precision])
         temperature = fit_temperature(exported.tagger, parts[DEVELOPMENT])
         store_settings(draft, replace(model.settings, temperature=temperature))
         sizes = {
@@ -90,14 +99,16 @@ def _export_checked(
     model: Tagger,
     trained: Path,
     parts: Mapping[str, Sequence[AlignedSentence]],
+    samples: Sequence[AlignedSentence],
     draft: Path,
     candidates: Sequence[Precision],
 ) -> _ExportedModel:
     """Write the ONNX file with the first precision that does not lower span F1 too much."""
     reference = {part: predict(model, sentences) for part, sentences in parts.items()}
+    windows = [window.input_ids for sample in samples for window in sample.windowed_text.windows]
     rejected: dict[str, Any] = {}
     for precision in candidates:
-        export_onnx(trained, draft / ONNX_FILE, precision)
+        export_onnx(trained, draft / ONNX_FILE, precision, windows)
         tagger = Tagger.load(draft, "cpu")
         tagger.settings = model.settings
         changes = {
@@ -110,5 +121,5 @@ def _export_checked(
     losses = "; ".join(describe_change(part, change) for part, change in changes.items() if not is_accepted(change))
     raise KonerError(
         f"serve_precision: {precision} lowers span F1, in points: {losses}; {RULE}"
-        f"{'; set auto or fp32' if precision == 'int8' else ''}"
+        f"{'' if precision == 'fp32' else '; set auto or fp32'}"
     )

@@ -6,7 +6,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +17,13 @@ import torch
 from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from koner.errors import KonerError, first_line
-from koner.export.quantization import quantize
+from koner.export.dynamic_quantization import quantize_dynamically
+from koner.export.static_quantization import measure_ranges, quantize_statically
 from koner.inference.runtimes import INPUTS, OUTPUT, PRECISION_KEY, OnnxRuntime
 from koner.tokens.windows import max_window_length
 
-Precision = Literal["fp32", "int8"]
+# The scales of activations are measured beforehand (int8), or computed at run time for each token (int8-dynamic).
+Precision = Literal["fp32", "int8", "int8-dynamic"]
 # The tolerated difference of logits: absolute up to logits of 1, relative to the largest logit above.
 TOLERANCE = 1e-4
 _OPSET = 17
@@ -40,7 +42,7 @@ class _LogitsModule(torch.nn.Module):
         return logits
 
 
-def export_onnx(folder: Path, path: Path, precision: Precision) -> None:
+def export_onnx(folder: Path, path: Path, precision: Precision, samples: Iterable[Sequence[int]] = ()) -> None:
     """Export the safetensors model of a folder to ONNX.
 
     The inputs are `input_ids` and `attention_mask`, int64 (batch, tokens), padded at the end; the output is `logits`,
@@ -49,23 +51,30 @@ def export_onnx(folder: Path, path: Path, precision: Precision) -> None:
     Args:
         folder: The model folder.
         path: The ONNX file to write.
-        precision: The precision of the weights.
+        precision: The precision of the linear layers.
+        samples: The token ids of windows, with special tokens, on which the ranges of activations are measured; only
+            int8 needs them.
 
     Raises:
         KonerError: If the architecture can't be exported, or the logits of the ONNX model, before quantization,
             differ from those of PyTorch.
     """
     try:
-        model = _export_checked(folder)
+        # Static scales belong to an attention with its linear layers, dynamic ones to single linear layers.
+        model = _export_checked(folder, separate_layers=precision == "int8-dynamic")
     except KonerError:
         raise
     # Tracing runs the code of the model, which may raise any exception.
     except Exception as error:
         raise KonerError(f"{folder}: models of this type can't be exported to ONNX: {first_line(error)}") from None
-    _write(quantize(model) if precision == "int8" else model, path, precision)
+    if precision == "int8":
+        model = quantize_statically(model, measure_ranges(model, samples))
+    elif precision == "int8-dynamic":
+        model = quantize_dynamically(model)
+    _write(model, path, precision)
 
 
-def _export_checked(folder: Path) -> onnx.ModelProto:
+def _export_checked(folder: Path, separate_layers: bool) -> onnx.ModelProto:
     model = AutoModelForTokenClassification.from_pretrained(
         folder,
         dtype=torch.float32,
@@ -80,7 +89,7 @@ def _export_checked(folder: Path) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as scratch, _silence():
         path = Path(scratch) / "model.onnx"
         _trace(logits, batches[0], path)
-        exported = _fuse(path, model.config.num_attention_heads, model.config.hidden_size)
+        exported = _fuse(path, model.config.num_attention_heads, model.config.hidden_size, separate_layers)
         _write(exported, path, "fp32")
         _check_logits(logits, OnnxRuntime(path, torch.get_num_threads()), batches, folder)
     return exported
@@ -100,16 +109,26 @@ def _trace(model: torch.nn.Module, batch: tuple[np.ndarray, np.ndarray], path: P
     )
 
 
-def _fuse(path: Path, heads: int, hidden_size: int) -> onnx.ModelProto:
-    """Replace each attention, layer normalization and activation by one operator of ONNX Runtime."""
+def _fuse(path: Path, heads: int, hidden_size: int, separate_layers: bool) -> onnx.ModelProto:
+    """Replace each attention, layer normalization and activation by one operator of ONNX Runtime.
+
+    Args:
+        path: The traced model.
+        heads: The number of attention heads.
+        hidden_size: The number of units.
+        separate_layers: Whether the linear layers of an attention stay nodes of their own.
+    """
     # Imported on use, because the package adds its folder to the module search path.
     from onnxruntime.transformers.fusion_options import FusionOptions
     from onnxruntime.transformers.optimizer import optimize_model
 
     options = FusionOptions("bert")
-    # Keeps the linear layers of an attention, and the word embeddings, as nodes that `quantize` can replace.
-    options.use_multi_head_attention = True
+    options.use_multi_head_attention = separate_layers
+    # Keeps the word embeddings as a node that quantization can replace.
     options.enable_embed_layer_norm = False
+    # On a CPU, these operators are slower than the nodes that they replace (`python -m benchmarks.runtimes`).
+    options.enable_skip_layer_norm = False
+    options.enable_bias_gelu = False
     optimized = optimize_model(
         str(path), "bert", num_heads=heads, hidden_size=hidden_size, optimization_options=options, opt_level=1
     )

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -53,8 +54,7 @@ def read_batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
     Raises:
         KonerError: If the file does not exist.
     """
-    if not path.is_file():
-        raise KonerError(f"{path} is missing; run `dvc repro`")
+    _check_exists(path)
     with pq.ParquetFile(path) as file:
         yield from file.iter_batches(batch_size=BATCH, columns=columns)
 
@@ -65,6 +65,27 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict
         yield from batch.to_pylist()
 
 
+def sample_rows(path: Path, count: int) -> Iterator[dict[str, Any]]:
+    """Yield `count` rows of a Parquet file at even distances, or all if it has fewer."""
+    total = count_rows(path)
+    chosen = np.arange(min(count, total)) * total // max(1, min(count, total))
+    start = 0
+    for batch in read_batches(path):
+        inside = chosen[(chosen >= start) & (chosen < start + batch.num_rows)]
+        yield from batch.take(pa.array(inside - start)).to_pylist()
+        start += batch.num_rows
+
+
 def count_rows(path: Path) -> int:
-    """Return the number of rows of a Parquet file, from its footer."""
+    """Return the number of rows of a Parquet file, from its footer.
+
+    Raises:
+        KonerError: If the file does not exist.
+    """
+    _check_exists(path)
     return int(pq.read_metadata(path).num_rows)
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise KonerError(f"{path} is missing; run `dvc repro`")

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from koner.corpus.sentences import SENTENCE_SCHEMA, Sentence, from_row, to_row
 from koner.labels.bio import IGNORE_INDEX, OUTSIDE, Entity
 from koner.labels.label_set import LabelSet
-from koner.storage.parquet import read_rows
+from koner.storage.parquet import read_rows, sample_rows
 from koner.tokens.spans import tokens_to_entities
 from koner.tokens.text_tokenizer import TextTokenizer
 from koner.tokens.windows import Window, WindowedText, with_truncation
@@ -183,6 +183,11 @@ def aligned_from_row(row: dict[str, Any]) -> AlignedSentence:
 def read_aligned(path: Path) -> Iterator[AlignedSentence]:
     """Read the aligned sentences of a Parquet file of `ALIGNED_SCHEMA`, in order."""
     return map(aligned_from_row, read_rows(path))
+
+
+def sample_aligned(path: Path, count: int) -> list[AlignedSentence]:
+    """Read `count` aligned sentences of a Parquet file at even distances, or all if it has fewer."""
+    return list(map(aligned_from_row, sample_rows(path, count)))
 
 
 def _align(texts: Sequence[str], tag_ids: np.ndarray, tokenizer: TextTokenizer, label_set: LabelSet) -> _Tokens:

@@ -15,9 +15,9 @@ from tests.inference.trained_model import LINES, write_trained_model
 
 
 def write_model(root, folder, outlier=0.0):
-    """Write a model; return its folder, and the lines that it is exact on as its parts."""
+    """Write a model; return its folder, and the lines that it is exact on as its parts and as samples."""
     _, trained, development = write_trained_model(root, folder, LINES * 5, outlier)
-    return trained, {"development": development, "test": development[:8]}
+    return trained, {"development": development, "test": development[:8]}, development
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +90,10 @@ def test_auto_falls_back_to_fp32_if_int8_predicts_other_entities(spiky, tmp_path
     metrics = export(*spiky, tmp_path / "exported", "auto")
     assert metrics["precision"] == "fp32"
     assert metrics["from_trained"]["development"]["points"] == 0
-    assert metrics["refused"]["int8"]["development"]["points"] < -10
-    assert metrics["refused"]["int8"]["development"]["entities_differ"] > 5
+    assert set(metrics["refused"]) == {"int8", "int8-dynamic"}
+    for changes in metrics["refused"].values():
+        assert changes["development"]["points"] < -10
+        assert changes["development"]["entities_differ"] > 5
     served = Tagger.load(tmp_path / "exported", "cpu", 1)
     assert served.runtime.description == "ONNX Runtime fp32, 1 thread"
     # The scores are calibrated for fp32, not for the refused int8.
@@ -103,16 +105,17 @@ def test_auto_falls_back_to_fp32_if_int8_predicts_other_entities(spiky, tmp_path
 
 def test_auto_selects_int8_if_its_loss_may_be_noise(root, tmp_path):
     # With this outlier, int8 predicts other entities in some of the lines.
-    trained, parts = write_model(root, tmp_path, outlier=6.0)
+    trained, parts, samples = write_model(root, tmp_path, outlier=6.0)
     shutil.copytree(trained, tmp_path / "int8")
-    export_onnx(trained, tmp_path / "int8/model.onnx", "int8")
+    windows = [window.input_ids for sample in samples for window in sample.windowed_text.windows]
+    export_onnx(trained, tmp_path / "int8/model.onnx", "int8", windows)
     lines = parts["development"][:3]
     predictions = zip(
         *(predict(Tagger.load(folder, "cpu"), lines) for folder in (trained, tmp_path / "int8")), strict=True
     )
     differs = [a.predicted != b.predicted for a, b in predictions]
     same, other = lines[differs.index(False)], lines[differs.index(True)]
-    metrics = export(trained, {"development": [same] * 120 + [other]}, tmp_path / "exported", "auto")
+    metrics = export(trained, {"development": [same] * 120 + [other]}, samples, tmp_path / "exported", "auto")
     assert metrics["precision"] == "int8"
     change = metrics["from_trained"]["development"]
     assert -0.3 <= change["points"] < -0.1
@@ -125,8 +128,8 @@ def test_int8_is_refused_if_it_predicts_other_entities(spiky, tmp_path):
     (tmp_path / "exported" / "before").touch()
     with pytest.raises(
         KonerError,
-        match=r"^serve_precision: int8 lowers span F1, in points: development -[\d.]+ \(95% interval .* p 0\.\d+, "
-        r"20 sentences\); test .* a loss of at most 0\.1 points is accepted, .* set auto or fp32$",
+        match=r"^serve_precision: int8-dynamic lowers span F1, in points: development -[\d.]+ \(95% interval .* "
+        r"p 0\.\d+, 20 sentences\); test .* a loss of at most 0\.1 points is accepted, .* set auto or fp32$",
     ):
         export(*spiky, tmp_path / "exported", "int8")
     # The folder is unchanged, and no draft is left.

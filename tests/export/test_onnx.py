@@ -2,6 +2,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,20 @@ FAMILIES = {
 }
 
 
+PRECISIONS = ("fp32", "int8", "int8-dynamic")
+
+
+def samples(seed=2):
+    """Return random windows, on which the ranges of activations are measured."""
+    random = np.random.default_rng(seed)
+    return [random.integers(5, SIZES["vocab_size"], length).tolist() for length in range(1, 41)]
+
+
+def export_all(folder):
+    for precision in PRECISIONS:
+        export_onnx(folder, folder / f"{precision}.onnx", precision, samples())
+
+
 def padded(lengths, pad, seed=1):
     """Return random sentences of these lengths as one batch, padded at the end."""
     random = np.random.default_rng(seed)
@@ -59,13 +74,12 @@ def padded(lengths, pad, seed=1):
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def family(request, tmp_path_factory):
-    """A random model of each family, and its folder with the ONNX files of both precisions."""
+    """A random model of each family, and its folder with the ONNX files of all precisions."""
     folder = tmp_path_factory.mktemp(request.param)
     torch.manual_seed(3)
     model = FAMILIES[request.param]().eval()
     model.save_pretrained(folder)
-    for precision in ("fp32", "int8"):
-        export_onnx(folder, folder / f"{precision}.onnx", precision)
+    export_all(folder)
     return model, folder
 
 
@@ -81,28 +95,28 @@ def test_the_logits_are_those_of_pytorch(family):
         assert np.abs(logits - expected)[mask == 1].max() < TOLERANCE * max(1, np.abs(expected).max())
 
 
-def test_int8_is_close_to_fp32_and_smaller(family):
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
+def test_int8_is_close_to_fp32_and_smaller(family, precision):
     model, folder = family
-    floats, integers = (OnnxRuntime(folder / f"{precision}.onnx", 1) for precision in ("fp32", "int8"))
+    floats, integers = (OnnxRuntime(folder / f"{name}.onnx", 1) for name in ("fp32", precision))
     ids, mask = padded([3, 40, 17, 1], model.config.pad_token_id)
     expected = floats(ids, mask)[mask == 1]
     difference = np.abs(integers(ids, mask)[mask == 1] - expected).max()
     assert 0 < difference < 0.2 * np.abs(expected).max()
-    assert (folder / "int8.onnx").stat().st_size < 0.8 * (folder / "fp32.onnx").stat().st_size
+    assert (folder / f"{precision}.onnx").stat().st_size < 0.8 * (folder / "fp32.onnx").stat().st_size
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder of a random RoBERTa with the ONNX files of both precisions."""
+    """The folder of a random RoBERTa with the ONNX files of all precisions."""
     folder = tmp_path_factory.mktemp("onnx")
     torch.manual_seed(3)
     FAMILIES["roberta"]().save_pretrained(folder)
-    for precision in ("fp32", "int8"):
-        export_onnx(folder, folder / f"{precision}.onnx", precision)
+    export_all(folder)
     return folder
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_file_describes_its_precision_and_shapes(folder, precision):
     model = onnx.load(folder / f"{precision}.onnx")
     onnx.checker.check_model(model)
@@ -119,16 +133,35 @@ def test_the_file_describes_its_precision_and_shapes(folder, precision):
     }
 
 
-def test_attention_and_layer_norms_are_fused(folder):
-    kinds = [node.op_type for node in onnx.load(folder / "int8.onnx").graph.node]
-    assert kinds.count("MultiHeadAttention") == 2
-    assert kinds.count("SkipLayerNormalization") == 4
-    # Six linear layers per encoder layer; the head stays in floats.
-    assert kinds.count("MatMulIntegerToFloat") == 12
-    assert kinds.count("MatMul") == 1
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [
+        # The linear layers of an attention are in it; its output and the two of the feed-forward layer remain.
+        ("fp32", {"Attention": 2, "MatMul": 7}),
+        ("int8", {"QAttention": 2, "MatMulIntegerToFloat": 6, "QuantizeLinear": 8, "MatMul": 1}),
+        # Each linear layer stands alone; the head stays in floats.
+        ("int8-dynamic", {"MultiHeadAttention": 2, "MatMulIntegerToFloat": 12, "QuantizeLinear": 8, "MatMul": 1}),
+    ],
+)
+def test_attention_activations_and_layer_norms_are_fused(folder, precision, expected):
+    kinds = Counter(node.op_type for node in onnx.load(folder / f"{precision}.onnx").graph.node)
+    expected = {"LayerNormalization": 5, "Gelu": 2, **expected}
+    assert {kind: kinds[kind] for kind in expected} == expected
+    assert not {"SkipLayerNormalization", "BiasGelu", "Erf", "Softmax", "Sqrt"} & set(kinds)
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_int8_cuts_off_values_outside_of_the_measured_ranges(folder, tmp_path):
+    export_onnx(folder, tmp_path / "narrow.onnx", "int8", [[7], [8]])
+    ids, mask = padded([40], pad=1)
+    exact = OnnxRuntime(folder / "fp32.onnx", 1)(ids, mask)
+    errors = [
+        np.abs(OnnxRuntime(path, 1)(ids, mask) - exact).max()
+        for path in (folder / "int8.onnx", tmp_path / "narrow.onnx")
+    ]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_logits_of_a_sentence_do_not_depend_on_its_batch(folder, precision):
     runtime = OnnxRuntime(folder / f"{precision}.onnx", 1)
     ids, mask = padded([5, 40, 23, 5], pad=1)
@@ -144,14 +177,15 @@ def test_the_same_model_is_exported_to_the_same_bytes(folder, tmp_path):
     elsewhere = tmp_path / "elsewhere"
     shutil.copytree(folder, elsewhere)
     code = (
-        "import sys; from pathlib import Path; from koner.export.onnx import export_onnx; "
-        "export_onnx(Path(sys.argv[1]), Path(sys.argv[1]) / 'int8.onnx', 'int8')"
+        "import sys; from pathlib import Path; from tests.export.test_onnx import export_all; "
+        "export_all(Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, elsewhere], check=True, env={**os.environ, "PYTHONHASHSEED": "7"})
-    content = (folder / "int8.onnx").read_bytes()
-    assert (elsewhere / "int8.onnx").read_bytes() == content
-    for machine_detail in (str(folder), str(Path(onnx_export.__file__).parent), torch.__version__):
-        assert machine_detail.encode() not in content
+    for precision in PRECISIONS:
+        content = (folder / f"{precision}.onnx").read_bytes()
+        assert (elsewhere / f"{precision}.onnx").read_bytes() == content
+        for machine_detail in (str(folder), str(Path(onnx_export.__file__).parent), torch.__version__):
+            assert machine_detail.encode() not in content
 
 
 def test_a_graph_with_other_logits_is_refused(folder, tmp_path, monkeypatch):
@@ -166,7 +200,7 @@ def test_a_graph_with_other_logits_is_refused(folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(onnx_export, "_fuse", fuse_and_change)
     with pytest.raises(KonerError, match="differ from those of PyTorch by 1, more than "):
-        export_onnx(folder, tmp_path / "model.onnx", "int8")
+        export_onnx(folder, tmp_path / "model.onnx", "int8", samples())
     assert not (tmp_path / "model.onnx").exists()
 
 
@@ -179,7 +213,7 @@ def test_an_unsupported_architecture_is_refused(tmp_path):
 
 
 def test_the_export_prints_and_logs_nothing(folder, tmp_path, caplog, capfd, recwarn):
-    export_onnx(folder, tmp_path / "model.onnx", "int8")
+    export_onnx(folder, tmp_path / "model.onnx", "int8", samples())
     assert not caplog.records
     assert capfd.readouterr().out == ""
     assert not recwarn.list

@@ -3,7 +3,7 @@ import pytest
 
 from koner.errors import KonerError
 from koner.storage import parquet
-from koner.storage.parquet import count_rows, read_batches, read_rows, write_batches, write_rows
+from koner.storage.parquet import count_rows, read_batches, read_rows, sample_rows, write_batches, write_rows
 
 SCHEMA = pa.schema([("id", pa.string()), ("tags", pa.list_(pa.string()))])
 ROWS = [
@@ -31,6 +31,8 @@ def test_a_file_without_rows_is_written_and_read(tmp_path):
 def test_a_missing_file_is_reported_with_the_command_that_makes_it(tmp_path):
     with pytest.raises(KonerError, match=r"part\.parquet is missing; run `dvc repro`"):
         list(read_rows(tmp_path / "part.parquet"))
+    with pytest.raises(KonerError, match=r"part\.parquet is missing; run `dvc repro`"):
+        list(sample_rows(tmp_path / "part.parquet", 2))
 
 
 def test_the_bytes_of_a_file_do_not_depend_on_the_batches(tmp_path, monkeypatch):
@@ -45,3 +47,14 @@ def test_the_bytes_of_a_file_do_not_depend_on_the_batches(tmp_path, monkeypatch)
         assert write_batches(tmp_path / name, batches, SCHEMA) == 4
     assert len({(tmp_path / name).read_bytes() for name in batches_by_file}) == 1
     assert [batch.num_rows for batch in read_batches(tmp_path / "one")] == [4]
+
+
+def test_a_sample_is_spread_over_the_whole_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "BATCH", 3)
+    path = tmp_path / "rows.parquet"
+    write_rows(path, ({"id": str(i), "tags": []} for i in range(10)), SCHEMA)
+    assert [row["id"] for row in sample_rows(path, 4)] == ["0", "2", "5", "7"]
+    assert [row["id"] for row in sample_rows(path, 10)] == list("0123456789")
+    assert [row["id"] for row in sample_rows(path, 99)] == list("0123456789")
+    write_rows(path, [], SCHEMA)
+    assert list(sample_rows(path, 4)) == []

@@ -4,7 +4,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from koner.export.quantization import quantize
+from koner.export.dynamic_quantization import quantize_dynamically
 
 TOKENS, UNITS, TAGS = 50, 32, 13
 
@@ -44,14 +44,14 @@ def test_the_logits_are_close_to_those_of_fp32():
     floats = build_model(*random_weights())
     ids = [range(TOKENS)]
     expected = compute_logits(floats, ids)
-    quantized = compute_logits(quantize(floats), ids)
+    quantized = compute_logits(quantize_dynamically(floats), ids)
     assert 0 < np.abs(quantized - expected).max() < 0.05 * np.abs(expected).max()
 
 
 def test_all_weights_but_those_of_the_head_are_bytes():
     floats = build_model(*random_weights())
     before = floats.SerializeToString()
-    types = {tensor.name: tensor.data_type for tensor in quantize(floats).graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in quantize_dynamically(floats).graph.initializer}
     assert types["table_int8"] == types["weight_int8"] == TensorProto.INT8
     assert types["head"] == TensorProto.FLOAT
     assert not {"table", "weight"} & set(types)
@@ -62,7 +62,7 @@ def test_all_weights_but_those_of_the_head_are_bytes():
 def test_the_logits_of_a_token_do_not_depend_on_other_tokens():
     table, weight, head = random_weights()
     table[0] *= 1e6
-    model = quantize(build_model(table, weight, head))
+    model = quantize_dynamically(build_model(table, weight, head))
     together = compute_logits(model, [range(TOKENS)])[0]
     for token in range(TOKENS):
         np.testing.assert_allclose(compute_logits(model, [[token]])[0, 0], together[token], rtol=1e-5)
@@ -71,14 +71,14 @@ def test_the_logits_of_a_token_do_not_depend_on_other_tokens():
 def test_the_largest_values_do_not_overflow():
     # Some CPUs add two products in 16 bits, which products of eight bits each overflow.
     table, weight = np.ones((TOKENS, UNITS), np.float32), np.ones((UNITS, UNITS), np.float32)
-    model = quantize(build_model(table, weight, np.eye(UNITS, TAGS, dtype=np.float32)))
+    model = quantize_dynamically(build_model(table, weight, np.eye(UNITS, TAGS, dtype=np.float32)))
     np.testing.assert_allclose(compute_logits(model, [[1, 2, 3]]), UNITS, rtol=1e-5)
 
 
 @pytest.mark.parametrize("zero", ["table", "weight"])
 def test_zero_weights_result_in_zero_logits(zero):
     table, weight, head = random_weights()
-    model = quantize(build_model(table * (zero != "table"), weight * (zero != "weight"), head))
+    model = quantize_dynamically(build_model(table * (zero != "table"), weight * (zero != "weight"), head))
     assert not compute_logits(model, [[1, 2]]).any()
 
 
@@ -89,5 +89,5 @@ def test_a_product_of_two_activations_is_not_quantized():
     model.graph.node.insert(2, helper.make_node("Transpose", ["hidden"], ["turned"], perm=[0, 2, 1]))
     model.graph.node[-1].CopyFrom(helper.make_node("Identity", ["scores"], ["logits"]))
     del model.graph.output[0].type.tensor_type.shape.dim[2]
-    assert [node.op_type for node in quantize(model).graph.node].count("MatMul") == 1
-    onnx.checker.check_model(quantize(model))
+    assert [node.op_type for node in quantize_dynamically(model).graph.node].count("MatMul") == 1
+    onnx.checker.check_model(quantize_dynamically(model))
