@@ -13,6 +13,8 @@ from koner.inference.runtimes import INPUTS, OUTPUT
 class OpenVinoRuntime:
     """OpenVINO with an ONNX file or its own format; floating-point operations use `precision` (f32, bf16)."""
 
+    batch_tokens = 512
+
     def __init__(self, path: Path, threads: int, precision: str = "f32") -> None:
         import openvino
 

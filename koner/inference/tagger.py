@@ -23,7 +23,7 @@ from koner.inference.model_folder import (
     read_max_length,
     read_tokenizer,
 )
-from koner.inference.runtimes import Runtime, TorchRuntime, choose_runtime
+from koner.inference.runtimes import Runtime, choose_runtime
 from koner.inference.transitions import BioLabels, ConstrainedDecoder
 from koner.labels.label_set import LabelSet
 from koner.text.normalization import Composed, compose
@@ -31,10 +31,6 @@ from koner.tokens.windows import Window, WindowedText, encode_by_sentence, with_
 
 __all__ = ["EncodedText", "ScoredEntity", "TaggedText", "Tagger", "TokenLogits", "store_settings"]
 
-# Tokens in a batch, padding included. Larger batches were slower on the CPUs that were measured, because they do not
-# fit into the caches; a GPU, on which PyTorch runs, needs larger ones.
-_TOKENS_PER_BATCH = 512
-_TOKENS_PER_TORCH_BATCH = 4096
 # Tokens that are decoded together; the arrays of more would leave the cache of a processor.
 _TOKENS_TOGETHER = 1024
 # A model is run on a window of this length at most when it is loaded; memory grows with the square of the length.
@@ -151,8 +147,7 @@ class Tagger:
         encoded_texts = self.encode(texts)
         windows = [window for text in encoded_texts for window in text.windows]
         window_logits: list[np.ndarray] = [np.empty(0)] * len(windows)
-        tokens = _TOKENS_PER_TORCH_BATCH if isinstance(self.runtime, TorchRuntime) else _TOKENS_PER_BATCH
-        for batch in _iterate_batches(windows, tokens):
+        for batch in _iterate_batches(windows, self.runtime.batch_tokens):
             for i, logits in zip(batch, self.run([windows[i] for i in batch]), strict=True):
                 window_logits[i] = logits
         remaining = iter(window_logits)

@@ -44,6 +44,7 @@ class WordRuntime:
     """A runtime that finds `WORDS` in tokens of one character each, whose ids are indices of `CHARACTERS`."""
 
     description = "words"
+    batch_tokens = 512
 
     def __call__(self, input_ids, attention_mask):
         logits = np.zeros((*input_ids.shape, len(KLUE.tags)), np.float32)

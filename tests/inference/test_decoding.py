@@ -120,6 +120,7 @@ class RandomRuntime:
     """A model with random logits that depend on a token's id and position."""
 
     description = "random"
+    batch_tokens = 512
 
     def __init__(self, vocabulary):
         random = np.random.default_rng(7)
