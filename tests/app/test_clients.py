@@ -4,15 +4,21 @@ import struct
 import pytest
 from flask import Flask
 
+from app import clients
 from app.clients import watch_client
 
 
-@pytest.fixture
-def connection():
+@pytest.fixture(params=["TCP", "Unix", "without TCP_INFO"])
+def connection(request, monkeypatch):
     """The client's and the server's end of a connection."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        client = socket.create_connection(listener.getsockname())
-        server, _ = listener.accept()
+    if request.param == "Unix":
+        client, server = socket.socketpair()
+    else:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            server, _ = listener.accept()
+    if request.param == "without TCP_INFO":
+        monkeypatch.setattr(clients, "_tcp_state", lambda connection: None)
     with client, server:
         yield client, server
 
