@@ -121,12 +121,13 @@ def wrk_command(url: str, bodies: Path, clients: int, seconds: float) -> list[st
 def make_service(name: str, folder: Path, arguments: argparse.Namespace) -> Service:
     """Return the service with a name: `koner`, one of `experts.PACKAGES`, or `usual-N` with N workers."""
     if name == KONER:
-        return Service(["app"], folder)
+        return Service(["app"], folder, {"WORKERS": str(arguments.workers)})
     if name in experts.PACKAGES:
         paths = str(folder / MODEL), str(experts.model_path(name, folder))
-        application = f"benchmarks.expert_service:create_app({paths[0]!r}, {paths[1]!r}, {usable_cores()})"
+        threads = max(1, usable_cores() // arguments.workers)
+        application = f"benchmarks.expert_service:create_app({paths[0]!r}, {paths[1]!r}, {threads})"
         # A thread for each client, so that all of them can be in a batch.
-        return Service(gunicorn_command(application, 1, max(arguments.clients)), folder)
+        return Service(gunicorn_command(application, arguments.workers, max(arguments.clients)), folder)
     workers = int(name.rpartition("-")[2])
     command = usual_command(folder / MODEL, workers, arguments.usual_threads)
     return Service(command, folder, {"OMP_NUM_THREADS": str(max(1, usable_cores() // workers))})
@@ -250,6 +251,7 @@ def parse_arguments() -> argparse.Namespace:
         "--seconds", type=positive_number, default=20, help="of each measurement (default: %(default)s)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="starts of every service (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="of koner and the experts (default: %(default)s)")
     parser.add_argument(
         "--usual-workers", type=int, nargs="+", default=[1], help="numbers of workers of the usual way, e.g. 1 2"
     )
