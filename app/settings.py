@@ -136,13 +136,11 @@ class Settings(BaseSettings):
         le=10_000_000,
         title="maximum number of tokens of a request in a batch; the rest of a larger request waits for its next turn",
     )
-    batch_padding: float = Field(
-        # A padding token costs as much as any other token. Small models gain by larger batches, large ones lose by
-        # more padding.
-        default=0.25,
+    batch_padding: float | None = Field(
+        default=None,
         ge=0,
         le=0.9,
-        title="maximum share of padding in a batch",
+        title="maximum share of padding in a batch; by default 0.25 for a fast model and 0.1 for a slow one",
     )
     wait_ms: float = Field(
         default=2.0,
