@@ -34,7 +34,7 @@ def carve_test(path: Path, labels: LabelSet, share: float, seed: int) -> dict[st
         KonerError: If there are too few sentences.
     """
     summary = summarize(read_batches(path, ["text", "entities"]), labels)
-    _, first, inverse = np.unique(summary.text_hashes, return_index=True, return_inverse=True)
+    first, inverse = _number_texts(summary.text_hashes)
     type_counts = summary.type_counts[first]
     if (drawable := count_drawable(type_counts)) < MIN_SENTENCES:
         fewer = "" if len(first) < MIN_SENTENCES else f", {drawable} of them without a type that only they have"
@@ -51,6 +51,19 @@ def carve_test(path: Path, labels: LabelSet, share: float, seed: int) -> dict[st
             yield from _to_sentences(batch)
 
     return {TRAIN: read(~in_test), TEST: read(in_test)}
+
+
+def _number_texts(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Number the texts in the order in which they first occur: Python's hashes differ from process to process.
+
+    Returns:
+        The index of the first sentence of each text (texts,), and the number of each sentence's text (sentences,).
+    """
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    numbers = np.empty_like(order)
+    numbers[order] = np.arange(len(order))
+    return first[order], numbers[inverse]
 
 
 def _to_sentences(batch: pa.RecordBatch) -> Iterator[Sentence]:

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from koner.corpus.carving import carve_test
@@ -30,6 +34,25 @@ def test_a_seed_reproduces_the_draw(tmp_path):
         [s.id for s in carve_test(tmp_path / "a.parquet", KLUE, 0.2, seed)["test"]] for seed in (1, 1, 2)
     )
     assert first == again != other
+
+
+def test_every_process_draws_the_same_part(tmp_path):
+    store(tmp_path / "a.parquet", [f"<{i % 50}:QT> 개" for i in range(60)])
+    code = (
+        "import sys; from pathlib import Path; from koner.corpus.carving import carve_test; "
+        "from koner.labels.klue import KLUE; "
+        "print([s.id for s in carve_test(Path(sys.argv[1]), KLUE, 0.2, 1)['test']])"
+    )
+    drawn = {
+        subprocess.run(
+            [sys.executable, "-c", code, tmp_path / "a.parquet"],
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(drawn) == 1
 
 
 def test_sentences_of_one_text_stay_in_one_part(tmp_path):
