@@ -9,13 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree import ElementTree
 
 from koner.errors import KonerError
-from koner.labels.styles import LabelStyle
+
+if TYPE_CHECKING:
+    from koner.labels.label_set import LabelSet
+    from koner.labels.styles import LabelStyle
 
 _SCORE_DECIMALS = 6
+# Of a hash: enough to tell the models of a project apart.
+_HASH_DIGITS = 12
 
 
 class LabelledSpan(Protocol):
@@ -119,6 +124,27 @@ def _labels(control: ElementTree.Element) -> tuple[str, ...]:
     """Return the labels of a control tag by the names that annotations have: the alias, or else the value."""
     labels = [e.get("alias") or e.get("value") for e in control.iter() if str(e.tag).lower() == "label"]
     return tuple(dict.fromkeys(label for label in labels if label))
+
+
+def describe_difference(control: Control, labels: LabelSet) -> str | None:
+    """Return a sentence about the labels that only a labelling configuration or only a model has, or None."""
+    config = control.labels or ()
+    only_model = [label for label in labels.types if label not in config]
+    only_config = [label for label in config if label not in labels.type_to_id]
+    parts = []
+    if only_model:
+        parts.append(f"the labelling config lacks the model's labels {', '.join(only_model)}, which are left out")
+    if only_config:
+        parts.append(f"the model never predicts the labels {', '.join(only_config)} of the labelling config")
+    return "; ".join(parts) or None
+
+
+def name_version(model_hash: str) -> str:
+    """Return the `model_version` of a model from DVC's hash of its folder, such as `koner-0123456789ab`.
+
+    The service and `koner tag` give a model the same name. Label Studio asks for new predictions if it changes.
+    """
+    return f"koner-{model_hash[:_HASH_DIGITS]}"
 
 
 def task(

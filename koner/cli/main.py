@@ -7,6 +7,7 @@ import click
 from koner.cli.compare import compare
 from koner.cli.convert import convert
 from koner.cli.inspect import inspect
+from koner.cli.label_config import label_config
 from koner.cli.recipe import recipe
 from koner.cli.serve import serve
 from koner.cli.tag import tag
@@ -29,5 +30,5 @@ def main() -> None:
     escape_unencodable()
 
 
-for command in (recipe, inspect, convert, compare, tag, serve):
+for command in (recipe, inspect, convert, compare, tag, label_config, serve):
     main.add_command(command)
