@@ -8,9 +8,13 @@ from schemathesis.engine import Status, events, from_schema
 
 from app.problems import MEDIA_TYPE
 from app.schemas import build_request_type
-from app.security import PROTECTED_PATHS
+from app.security import BASIC_PATHS, PROTECTED_PATHS
 from koner.labels.label_set import LabelSet
 from koner.labels.styles import read_styles
+
+
+# A schema can't say which texts are labelling configs, so these operations refuse most of what it allows.
+WITH_CONFIG = {"POST /setup", "POST /predict"}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def test_responses_conform_to_the_document(limited_app):
         for scenario in scenarios
         for case, node in scenario.recorder.cases.items()
         for check in scenario.recorder.checks.get(case, ())
-        if check.failure_info
+        if check.failure_info and not (scenario.label in WITH_CONFIG and check.name == "positive_data_acceptance")
     ]
     assert failures == []
     tested = {scenario.label for scenario in scenarios if scenario.status == Status.SUCCESS}
@@ -79,11 +83,23 @@ def test_a_request_without_labels_copies_no_list_of_them():
     assert build_request_type(100, 3, styles).model_validate({"text": "서울"}).labels is None
 
 
-def test_the_document_describes_the_bearer_tokens(create_client, client):
+def test_the_examples_of_labelling_configs_are_accepted(client):
+    schemas = client.get("/openapi.json").json["components"]["schemas"]
+    for path, name in (("/setup", "SetupRequest"), ("/predict", "PredictRequest")):
+        body = {field: schema["examples"][0] for field, schema in schemas[name]["properties"].items()}
+        assert client.post(path, json=body).status_code == 200
+
+
+def test_the_document_describes_the_tokens(create_client, client):
     document = create_client(tokens="secret").get("/openapi.json").json
     protected_paths = {path for path, item in document["paths"].items() for o in item.values() if o.get("security")}
     assert protected_paths == PROTECTED_PATHS
-    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert document["components"]["securitySchemes"] == {
+        scheme: {"type": "http", "scheme": scheme} for scheme in ("bearer", "basic")
+    }
+    for path in PROTECTED_PATHS:
+        for operation in document["paths"][path].values():
+            assert ({"basic": []} in operation["security"]) == (path in BASIC_PATHS)
     assert "securit" not in json.dumps(client.get("/openapi.json").json)
 
 
