@@ -46,18 +46,20 @@ class _Request(BaseModel):
 class SetupRequest(_Request):
     """The project that the service is connected to."""
 
-    label_config: str = Field(
-        alias="schema", description="the labelling config of the project, as XML", examples=[_CONFIG]
-    )
+    model_config = ConfigDict(json_schema_extra={"example": {"schema": _CONFIG}})
+
+    label_config: str = Field(alias="schema", description="the labelling config of the project, as XML")
 
 
 class PredictRequest(_Request):
     """Tasks to predict."""
 
-    tasks: list[dict[str, Any]] = Field(
-        description="a list of tasks, which are objects with `data`", examples=[[{"id": 1, "data": {"text": "서울"}}]]
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"tasks": [{"id": 1, "data": {"text": "서울"}}], "label_config": _CONFIG}}
     )
-    label_config: str = Field(description="the labelling config of the project, as XML", examples=[_CONFIG])
+
+    tasks: list[dict[str, Any]] = Field(description="a list of tasks, which are objects with `data`")
+    label_config: str = Field(description="the labelling config of the project, as XML")
 
 
 class WebhookRequest(_Request):
