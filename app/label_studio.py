@@ -131,7 +131,9 @@ def predict(body: PredictRequest) -> dict[str, Any]:
     return {"results": results}
 
 
-@blueprint.post("/webhook", operation_id="webhook", responses={200: Accepted, **error_responses(*_ERRORS)})
+@blueprint.post(
+    "/webhook", operation_id="webhook", responses={200: Accepted, **error_responses(400, 408, 413, 415, 422)}
+)
 def webhook(body: WebhookRequest) -> dict[str, Any]:
     """Accept an event of a project, such as a new annotation, and do nothing: the service does not train."""
     return Accepted().model_dump()

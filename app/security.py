@@ -12,9 +12,10 @@ from app.serving import current_serving
 from app.settings import Settings
 
 # These paths require a token if tokens are set. The page, the documentation and the health checks never do.
-PROTECTED_PATHS = frozenset({"/infer", "/version", "/metrics", "/health", "/setup", "/predict", "/webhook"})
+# Nor does /webhook, which ignores what it gets: Label Studio sends its events without credentials.
+PROTECTED_PATHS = frozenset({"/infer", "/version", "/metrics", "/health", "/setup", "/predict"})
 # At these paths, the password of basic authentication may be the token: Label Studio sends no bearer tokens.
-BASIC_PATHS = frozenset({"/health", "/setup", "/predict", "/webhook"})
+BASIC_PATHS = frozenset({"/health", "/setup", "/predict"})
 
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
