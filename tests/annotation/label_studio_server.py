@@ -124,10 +124,10 @@ class LabelStudio:
         headers = {"Authorization": f"Token {TOKEN}"}
         response = requests.request(method, f"{self.url}/api/{path}", headers=headers, json=body, timeout=120)
         assert response.ok, f"{method} {path}: {response.status_code} {response.text[:1000]}"
-        return response.json()
+        return response.json() if response.content else None
 
     def __getattr__(self, name):
-        """Return a function that sends a request: `get`, `post`, `patch`."""
+        """Return a function that sends a request: `get`, `post`, `patch`, `delete`."""
         return partial(self.request, name.upper())
 
 

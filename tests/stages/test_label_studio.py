@@ -1,8 +1,10 @@
 """The loop with the real Label Studio: predictions of the service, corrections, an export, a new model in service."""
 
 import json
+import re
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -21,7 +23,7 @@ from tests.stages.typed_commands import SMALL, commit, run, set_params
 
 # The model of the service knows these characters, and the last text says "서울" wrongly to be a person.
 MARKED = "😀 <홍길동:PS>은 &lt;b&gt;&amp;amp; <서울:PS>&lt;/b&gt;에 갔다."
-TEXT, PREDICTED = parse_inline(MARKED)
+TEXT, _ = parse_inline(MARKED)
 CORRECT = [("PS", "홍길동"), ("LC", "서울")]
 
 
@@ -96,8 +98,28 @@ def test_the_predictions_of_the_service_are_in_the_task(task, backend):
     assert prediction["score"] == min(region["score"] for region in prediction["result"])
 
 
-def test_the_page_shows_and_stores_offsets_in_code_points(task, project, label_studio, tmp_path):
-    """The text has an emoji, and characters that HTML escapes, before its entities."""
+# The regions of the annotation that is open in the page, as it stores them.
+STORED = "return window.Htx.annotationStore.selected.serializeAnnotation()"
+# The middle of a word in the text to annotate; the list of tasks beside it has the text, too.
+MIDDLE = """
+const text = document.querySelector('.htx-highlight').parentElement;
+const walker = document.createTreeWalker(text, NodeFilter.SHOW_TEXT);
+let node;
+while ((node = walker.nextNode())) {
+  const start = node.data.indexOf(arguments[0]);
+  if (start < 0) continue;
+  const range = document.createRange();
+  range.setStart(node, start);
+  range.setEnd(node, start + arguments[0].length);
+  const box = range.getBoundingClientRect();
+  return [Math.round(box.x + box.width / 2), Math.round(box.y + box.height / 2)];
+}
+"""
+
+
+@pytest.fixture
+def page(task, project, label_studio, tmp_path):
+    """A browser with the page of the task, which shows the prediction."""
     with chromium(tmp_path, "en") as driver:
         driver.set_page_load_timeout(120)
         driver.get(f"{label_studio.url}/user/login/")
@@ -107,17 +129,38 @@ def test_the_page_shows_and_stores_offsets_in_code_points(task, project, label_s
         wait = WebDriverWait(driver, 120)
         wait.until(lambda _: "/user/login" not in driver.current_url)
         driver.get(f"{label_studio.url}/projects/{project}/data?task={task['id']}")
-        marks = wait.until(lambda _: driver.find_elements(By.CSS_SELECTOR, ".htx-highlight"))
-        assert [mark.text for mark in marks] == ["홍길동", "서울"]
-        assert TEXT in driver.find_element(By.TAG_NAME, "body").text
-        stored = driver.execute_script("return window.Htx.annotationStore.selected.serializeAnnotation()")
-    assert [(r["value"]["start"], r["value"]["end"]) for r in stored] == [(e.start, e.end) for e in PREDICTED]
+        yield driver
 
 
-def test_corrections_come_back_and_are_served(label_studio, project, task, backend, root, clone_without_outputs):
+def wait_for_marks(page):
+    return WebDriverWait(page, 120).until(lambda _: page.find_elements(By.CSS_SELECTOR, ".htx-highlight"))
+
+
+def test_the_page_shows_and_stores_offsets_in_code_points(page, task, label_studio):
+    """The text has an emoji, and characters that HTML escapes, before its entities."""
+    assert [mark.text for mark in wait_for_marks(page)] == ["홍길동", "서울"]
+    assert TEXT in page.find_element(By.TAG_NAME, "body").text
+    # Only an annotation can be changed; this one is the prediction as it is.
+    result = task["predictions"][0]["result"]
+    annotation = label_studio.post(f"tasks/{task['id']}/annotations", {"result": result})
+    page.refresh()
+    wait_for_marks(page)
+    page.find_element(By.TAG_NAME, "body").send_keys("2")
+    ActionChains(page).move_by_offset(*page.execute_script(MIDDLE, "갔다")).double_click().perform()
+    stored = WebDriverWait(page, 60).until(lambda _: len(found := page.execute_script(STORED)) == 3 and found)
+    (new,) = [region["value"] for region in stored if region["value"]["text"] not in ("홍길동", "서울")]
+    assert TEXT[new["start"] : new["end"]] == new["text"] == "갔다"
+    label_studio.delete(f"annotations/{annotation['id']}")
+
+
+def test_corrections_come_back_and_are_served(
+    label_studio, project, task, service, backend, root, clone_without_outputs
+):
     result = task["predictions"][0]["result"]
     result[1]["value"]["labels"] = ["LC"]
     label_studio.post(f"tasks/{task['id']}/annotations", {"result": result, "lead_time": 3.5})
+    # Label Studio has told the service about the annotation, without a token.
+    assert re.search(r'"path": "/webhook", "status": 200', service.stdout.read_text(encoding="utf-8"))
     folder = clone_without_outputs
     # Annotated sentences enough to train on, as `koner convert` writes them for Label Studio.
     lines = (root / "koner/resources/sample/train.news.txt").read_text(encoding="utf-8").splitlines()[:100]
