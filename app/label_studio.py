@@ -160,7 +160,7 @@ def _read_control(config: str, field: str) -> Control:
         _warn(detail)
         raise Problem(422, detail, [FieldError(pointer=f"#/{field}", detail=detail)]) from None
     if difference := describe_difference(control, current_serving().tagger.label_set):
-        _warn_once(f"{difference}.")
+        _warn_once(f"{difference}."[:_MAX_SENTENCE])
     return control
 
 
@@ -170,7 +170,7 @@ def _parse(config: str) -> Control:
 
 
 def _warn(sentence: str) -> None:
-    _logger.warning("Label Studio: %s", escape_controls(sentence[:_MAX_SENTENCE]))
+    _logger.warning("Label Studio: %s", escape_controls(sentence))
 
 
 # Label Studio sends the same labelling config with every request.

@@ -47,7 +47,7 @@ class Control:
         name: The name of the control tag `<Labels>`.
         to_name: The name of the text tag `<Text>`.
         field: The field of a task's data that holds the text.
-        labels: The labels that can be chosen; None if they are not known.
+        labels: The labels that can be chosen; None if they are not known, because tasks bring their own.
     """
 
     name: str = "label"
@@ -120,15 +120,19 @@ def parse_label_config(config: str) -> Control:
     )
 
 
-def _labels(control: ElementTree.Element) -> tuple[str, ...]:
+def _labels(control: ElementTree.Element) -> tuple[str, ...] | None:
     """Return the labels of a control tag by the names that annotations have: the alias, or else the value."""
+    if control.get("value", "").startswith("$"):
+        return None
     labels = [e.get("alias") or e.get("value") for e in control.iter() if str(e.tag).lower() == "label"]
     return tuple(dict.fromkeys(label for label in labels if label))
 
 
 def describe_difference(control: Control, labels: LabelSet) -> str | None:
     """Return a sentence about the labels that only a labelling configuration or only a model has, or None."""
-    config = control.labels or ()
+    if control.labels is None:
+        return None
+    config = control.labels
     only_model = [label for label in labels.types if label not in config]
     only_config = [label for label in config if label not in labels.type_to_id]
     parts = []

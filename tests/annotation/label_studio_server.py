@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from functools import partial
+from functools import partialmethod
 from pathlib import Path
 
 import psutil
@@ -126,9 +126,10 @@ class LabelStudio:
         assert response.ok, f"{method} {path}: {response.status_code} {response.text[:1000]}"
         return response.json() if response.content else None
 
-    def __getattr__(self, name):
-        """Return a function that sends a request: `get`, `post`, `patch`, `delete`."""
-        return partial(self.request, name.upper())
+    get = partialmethod(request, "GET")
+    post = partialmethod(request, "POST")
+    patch = partialmethod(request, "PATCH")
+    delete = partialmethod(request, "DELETE")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import pytest
 
 from koner.annotation.label_studio import (
     Control,
+    describe_difference,
     parse_label_config,
     prediction,
     task,
@@ -46,6 +47,13 @@ def test_a_config_may_have_other_tags_names_and_aliases():
     assert parse_label_config(config) == Control("ner", "t", "body", ("PS", "LC"))
 
 
+def test_labels_that_tasks_bring_are_not_known():
+    config = '<View><Labels name="l" toName="t" value="$labels"/><Text name="t" value="$text"/></View>'
+    control = parse_label_config(config)
+    assert control.labels is None
+    assert describe_difference(control, KLUE) is None
+
+
 @pytest.mark.parametrize(
     ("config", "sentence"),
     [
@@ -77,6 +85,8 @@ def test_entities_of_xml_are_not_expanded():
         parse_label_config(bomb)
     with pytest.raises(KonerError, match="not valid XML"):
         parse_label_config("<a>" * 200_000)
+    with pytest.raises(KonerError, match="no text tag"):
+        parse_label_config("<a>" * 200_000 + "</a>" * 200_000)
 
 
 def test_a_task_has_the_entities_in_code_points():

@@ -16,8 +16,7 @@ from koner.labels.styles import read_styles
 from koner.release.hashing import folder_hash
 from tests.annotation.label_studio_server import PASSWORD, USER, LabelStudio, NotInstalledError
 from tests.app.browser import chromium
-from tests.app.gunicorn_service import Service, write_lock
-from tests.app.test_balancer import free_port
+from tests.app.gunicorn_service import Service, free_port, write_lock
 from tests.inference.table_model import write_model
 from tests.stages.typed_commands import SMALL, commit, run, set_params
 
