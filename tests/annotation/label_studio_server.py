@@ -124,12 +124,11 @@ class LabelStudio:
         headers = {"Authorization": f"Token {TOKEN}"}
         response = requests.request(method, f"{self.url}/api/{path}", headers=headers, json=body, timeout=120)
         assert response.ok, f"{method} {path}: {response.status_code} {response.text[:1000]}"
-        return response.json() if response.content else None
+        return response.json()
 
     get = partialmethod(request, "GET")
     post = partialmethod(request, "POST")
     patch = partialmethod(request, "PATCH")
-    delete = partialmethod(request, "DELETE")
 
 
 if __name__ == "__main__":

@@ -97,8 +97,13 @@ def test_the_predictions_of_the_service_are_in_the_task(task, backend):
     assert prediction["score"] == min(region["score"] for region in prediction["result"])
 
 
-# The regions of the annotation that is open in the page, as it stores them.
-STORED = "return window.Htx.annotationStore.selected.serializeAnnotation()"
+# Scripts, because the page may replace an element at any time: the words that it marks, and the regions as it stores
+# them of the annotation that is open, which begins as a copy of the prediction.
+MARKED_WORDS = "return [...document.querySelectorAll('.htx-highlight')].map((mark) => mark.textContent)"
+STORED = """
+const opened = window.Htx?.annotationStore?.selected;
+return opened ? opened.serializeAnnotation().map((region) => region.value) : [];
+"""
 # The middle of a word in the text to annotate; the list of tasks beside it has the text, too.
 MIDDLE = """
 const text = document.querySelector('.htx-highlight').parentElement;
@@ -131,25 +136,27 @@ def page(task, project, label_studio, tmp_path):
         yield driver
 
 
-def wait_for_marks(page):
-    return WebDriverWait(page, 120).until(lambda _: page.find_elements(By.CSS_SELECTOR, ".htx-highlight"))
+def wait_for_regions(page, count):
+    """Wait until an annotation with a number of regions is open and marked, and return the regions."""
+
+    def regions(_):
+        stored = page.execute_script(STORED)
+        return stored if len(stored) == len(page.execute_script(MARKED_WORDS)) == count else None
+
+    return WebDriverWait(page, 120).until(regions)
 
 
-def test_the_page_shows_and_stores_offsets_in_code_points(page, task, label_studio):
+def test_the_page_shows_and_stores_offsets_in_code_points(page):
     """The text has an emoji, and characters that HTML escapes, before its entities."""
-    assert [mark.text for mark in wait_for_marks(page)] == ["홍길동", "서울"]
-    assert TEXT in page.find_element(By.TAG_NAME, "body").text
-    # Only an annotation can be changed; this one is the prediction as it is.
-    result = task["predictions"][0]["result"]
-    annotation = label_studio.post(f"tasks/{task['id']}/annotations", {"result": result})
-    page.refresh()
-    wait_for_marks(page)
-    page.find_element(By.TAG_NAME, "body").send_keys("2")
+    wait_for_regions(page, 2)
+    assert page.execute_script(MARKED_WORDS) == ["홍길동", "서울"]
+    assert TEXT in page.execute_script("return document.body.innerText")
+    # The key of the second label, and a selection.
+    ActionChains(page).send_keys("2").perform()
     ActionChains(page).move_by_offset(*page.execute_script(MIDDLE, "갔다")).double_click().perform()
-    stored = WebDriverWait(page, 60).until(lambda _: len(found := page.execute_script(STORED)) == 3 and found)
-    (new,) = [region["value"] for region in stored if region["value"]["text"] not in ("홍길동", "서울")]
+    stored = wait_for_regions(page, 3)
+    (new,) = [region for region in stored if region["text"] not in ("홍길동", "서울")]
     assert TEXT[new["start"] : new["end"]] == new["text"] == "갔다"
-    label_studio.delete(f"annotations/{annotation['id']}")
 
 
 def test_corrections_come_back_and_are_served(
