@@ -1,1 +1,1 @@
-"""Exchange with annotation tools: labelling configurations, and tasks with predictions."""
+"""Exchange with annotation tools: configurations, and tasks with predictions; and the agreement of annotators."""
