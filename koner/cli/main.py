@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from koner.cli.agree import agree
+from koner.cli.audit import audit
 from koner.cli.compare import compare
 from koner.cli.convert import convert
 from koner.cli.inspect import inspect
@@ -31,5 +32,5 @@ def main() -> None:
     escape_unencodable()
 
 
-for command in (recipe, inspect, convert, agree, compare, tag, label_config, serve):
+for command in (recipe, inspect, convert, audit, agree, compare, tag, label_config, serve):
     main.add_command(command)
