@@ -40,7 +40,8 @@ def damage(
     """Plant errors in a share of the entities, as many of each kind, at most one in an entity.
 
     `dropped`: the entity is not annotated. `moved`: its end is moved over the particle that follows it. `retyped`: it
-    has another type, drawn at random. `invented`: a word that is no entity has a type, both drawn at random.
+    has another type, drawn at random. `invented`: letters within a word that belong to no entity have a type, both
+    drawn at random.
 
     Returns:
         The sentences, in order, and the errors.

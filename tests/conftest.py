@@ -22,6 +22,7 @@ SLOW = (
     "stages/test_label_studio.py",
     "stages/test_processes.py",
     "stages/test_pretrain.py",
+    "stages/test_audit.py",
     "stages/test_label_sets.py",
     "stages/test_own_corpus.py",
     "corpus/formats/test_round_trips.py",

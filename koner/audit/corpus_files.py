@@ -24,6 +24,8 @@ from koner.params import INCLUDED_CORPORA
 from koner.storage.paths import local_path
 
 _LINE = re.compile(r":(\d+)$")
+# Formats in which a sentence has lines of its own, that depend on no others.
+_PATCHABLE = ("klue", "inline", "doccano", "spans", "tokens")
 _CONVERT = "; write the corpus with `koner convert` in the format klue, inline or doccano, and audit that"
 
 
@@ -74,8 +76,8 @@ class CorpusFile:
         """Return a sentence as the file would hold it, without line ends at its end."""
         if self.included is not None:
             return write_inline(sentence.text, sentence.entities)
-        if self.format.write is None:
-            raise KonerError(f"{self.path} is in the format {self.format.name}, which is only read" + _CONVERT)
+        if self.format.write is None or self.format.name not in _PATCHABLE:
+            raise KonerError(f"{self.path} is in the format {self.format.name}, which a patch can't change" + _CONVERT)
         with TemporaryDirectory() as folder:
             path = Path(folder) / self.path.name
             self.format.write(path, [sentence])
@@ -93,13 +95,13 @@ class CorpusFile:
         Raises:
             KonerError: If the file does not hold the sentence in the very form in which koner writes it.
         """
+        before, after = self.lines_of(old), self.lines_of(new)
         match = _LINE.search(where)
         if match is None:
-            raise KonerError(f"{where}: {old.id} is not in lines of text, and a patch can't change it" + _CONVERT)
+            raise KonerError(f"{where}: {old.id} is not in a line of its own, and a patch can't change it" + _CONVERT)
         start = 0
         for _ in range(int(match[1]) - 1):
             start = content.index("\n", start) + 1
-        before, after = self.lines_of(old), self.lines_of(new)
         end = start + len(before)
         if content[start:end] != before or content[end : end + 1] not in ("", "\n"):
             raise KonerError(f"{where}: {old.id} is not written as koner writes {self.format.name}" + _CONVERT)
