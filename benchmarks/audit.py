@@ -15,9 +15,9 @@ ranks the candidates in several orders:
   koner audit           candidates by their mean label quality, as the audit does
 
 Prints the precision of the first 100, the recall of the planted errors among as many candidates as there are planted
-errors, twice and five times as many, and the recall of each kind. A planted error is found by a candidate whose
-annotated entity is the damaged one, or that suggests an entity in the place of a dropped one. Errors that the corpus
-had before count as wrong.
+errors, twice and five times as many, and the recall of each kind; and the same of the checks without a model. A planted
+error is found by a candidate whose annotated entity is the damaged one, or that suggests an entity in the place of a
+dropped one. Errors that the corpus had before count as wrong.
 
 --repair also trains models on the undamaged and the damaged training part, and on the damaged one in which those
 planted errors are repaired that the first candidates found, and prints their span F1 on the validation part. --first N
@@ -34,9 +34,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from benchmarks.audit_orders import ORDERS, PlantedIndex, make_items
+from benchmarks.audit_orders import ORDERS, Item, PlantedIndex, make_items
 from benchmarks.damage import KINDS, Planted, damage, repair
 from benchmarks.reporting import describe_machine, format_table, make_parser, read_settings
+from koner.audit.checks import run_checks
 from koner.audit.cross_validation import train_without
 from koner.audit.folds import assign_folds
 from koner.audit.out_of_sample import OutOfSample, predict_out_of_sample, read_out_of_sample, write_out_of_sample
@@ -107,6 +108,18 @@ def print_orders(predictions: Sequence[OutOfSample], index: PlantedIndex) -> Non
     print(format_table(["order", "places", "precision of 100", *recalls], rows))
     print(f"\nRecall of each kind among the first {count}:\n")
     print(format_table(["order", *KINDS], by_kind))
+
+
+def print_checks(sentences: Sequence[Sentence], index: PlantedIndex) -> None:
+    """Print how many candidates each check without a model has, and how many of them are planted errors."""
+    candidates = run_checks(sentences)
+    rows = []
+    for check in dict.fromkeys(candidate.check for candidate in candidates):
+        found = index.find(Item(c.id, c.annotated, c.suggested, True) for c in candidates if c.check == check)
+        precision = sum(map(bool, found)) / len(found)
+        rows.append([check, len(found), f"{precision:.2f}", *(f"{index.recall(found, k):.3f}" for k in (None, *KINDS))])
+    print("\nChecks without a model:\n")
+    print(format_table(["check", "candidates", "precision", "recall", *(f"of {kind}" for kind in KINDS)], rows))
 
 
 def measure_f1(
@@ -181,7 +194,9 @@ def main() -> None:
     folder = arguments.folder / f"damaged-{arguments.seed}"
     predictions = cross_validate(damaged, params, arguments.folds, folder)
     first = len(damaged) - (arguments.last or len(damaged))
-    print_orders(predictions[first:], PlantedIndex([e for e in planted if e.sentence >= first], parts[TRAIN]))
+    index = PlantedIndex([e for e in planted if e.sentence >= first], parts[TRAIN])
+    print_orders(predictions[first:], index)
+    print_checks(damaged[first:], index)
     if arguments.repair:
         print_repairs(parts, damaged, planted, predictions, params, folder, arguments.repair)
 

@@ -40,8 +40,8 @@ class Item:
     annotated: Entity | None
     suggested: Entity | None
     is_candidate: bool
-    score: float
-    loss: float
+    score: float = 0.0
+    loss: float = 0.0
     suggestion: float = 0.0
     lowest: float = 0.0
     margin: float = 0.0
