@@ -10,7 +10,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
@@ -97,4 +97,8 @@ def _card(candidates: list[Candidate], annotated: Sequence[Entity]) -> AuditCard
     # A candidate without a suggestion changes nothing.
     plain = [Piece(text)]
     sides = (cards[0].gold, cards[0].predicted) if cards else (plain, plain)
-    return AuditCard(id_, text, *sides, candidates)
+    # What is not in doubt has no score.
+    annotated_pieces, suggested_pieces = (
+        [replace(piece, score=None) if piece.kind == "correct" else piece for piece in side] for side in sides
+    )
+    return AuditCard(id_, text, annotated_pieces, suggested_pieces, candidates)

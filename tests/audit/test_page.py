@@ -10,14 +10,14 @@ from koner.labels.klue import KLUE
 from koner.labels.styles import read_styles
 
 TEXT = "홍길동은 <서울>에 갔다."
-PS, LC, OG = Entity(0, 3, "PS"), Entity(6, 8, "LC"), Entity(6, 8, "OG")
+PS, LC, OG, DT = Entity(0, 3, "PS"), Entity(6, 8, "LC"), Entity(6, 8, "OG"), Entity(11, 13, "DT")
 CANDIDATES = [
     Candidate("1", TEXT, "model", LC, OG, 0.9, "OG in 3 of 4 places"),
     Candidate("2", "정부는 말했다.", "unmarked", None, Entity(0, 2, "OG"), 0.8),
     Candidate("1", TEXT, "model", PS, None, 0.7),
     Candidate("3", "부산도 좋다.", "white space", None, None, 1.0, "LC '부산 '"),
 ]
-ANNOTATION = {"1": (PS, LC), "2": (), "3": (Entity(0, 2, "LC"),)}
+ANNOTATION = {"1": (PS, LC, DT), "2": (), "3": (Entity(0, 2, "LC"),)}
 
 
 def cards(tmp_path, shown):
@@ -36,6 +36,8 @@ def test_the_annotation_is_above_the_suggestion(tmp_path):
     assert "× OG 0.90" in suggested
     assert "홍길동은 &lt;" in suggested
     assert "OG in 3 of 4 places" in first
+    # What is not in doubt has no score.
+    assert re.findall(r"<span class=\"tag\">(.*?)</span>", suggested) == ["× OG 0.90", "DT"]
     assert "× OG 0.80" in second
     assert "LC &#39;부산 &#39;" in third
 
@@ -67,13 +69,13 @@ def test_tasks_have_the_suggestion_and_the_annotation_as_predictions(tmp_path):
         "id": "1",
         "text": TEXT,
         "doubts": "type: 서울 LC → 서울 OG (OG in 3 of 4 places); spurious: 홍길동 PS → none",
-        "audited": fingerprint(TEXT, (PS, LC)),
+        "audited": fingerprint(TEXT, (PS, LC, DT)),
     }
     regions = [
         [(r["value"]["start"], r["value"]["end"], *r["value"]["labels"]) for r in p["result"]]
         for p in first["predictions"]
     ]
-    assert regions == [[(6, 8, "OG")], [(0, 3, "PS"), (6, 8, "LC")]]
+    assert regions == [[(6, 8, "OG"), (11, 13, "DT")], [(0, 3, "PS"), (6, 8, "LC"), (11, 13, "DT")]]
     assert [p["model_version"] for p in first["predictions"]] == ["suggestion", "annotation"]
     assert first["predictions"][0]["score"] == 0.9
     assert second["data"]["id"] == "2"
