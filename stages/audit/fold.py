@@ -5,10 +5,10 @@
 The modules of training are imported on use, as in the stage `train`.
 """
 
+import argparse
 import logging
-import sys
+import shutil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from koner.audit.folds import read_folds
 from koner.corpus.label_files import read_labels
@@ -29,7 +29,9 @@ _logger = logging.getLogger("stages.audit.fold")
 
 
 def main() -> None:
-    number = int(sys.argv[1])
+    parser = argparse.ArgumentParser(description="Train a model without a fold, and tag the fold.")
+    parser.add_argument("number", type=int, help="the fold")
+    number = parser.parse_args().number
     version_metrics("fold", VERSIONS)
     params = load_params(PIPELINE / PARAMS_FILE)
     with lease_gpus("audit"):
@@ -43,11 +45,12 @@ def main() -> None:
         others = [sentence for sentence, is_out in sentences if not is_out]
         held_out = [sentence for sentence, is_out in sentences if is_out]
         run_id = fingerprint(params, [LABELS, BASE, TRAINING, FOLDS])
-        with TemporaryDirectory(dir=".", prefix="fold-") as folder:
-            model = Path(folder) / "model"
-            train_without(params, BASE, labels, others, model, CHECKPOINTS / str(number), run_id)
-            predictions = predict_out_of_sample(Tagger.load(model), held_out, labels)
-            count = write_out_of_sample(PREDICTIONS / f"{number}.parquet", predictions)
+        # A model that an interrupted run left is replaced.
+        model = Path(f"fold-{number}")
+        train_without(params, BASE, labels, others, model, CHECKPOINTS / str(number), run_id)
+        predictions = predict_out_of_sample(Tagger.load(model), held_out, labels)
+        count = write_out_of_sample(PREDICTIONS / f"{number}.parquet", predictions)
+        shutil.rmtree(model)
     _logger.info("fold %d: trained on %d sentences, predicted %d", number, len(others), count)
 
 
