@@ -19,11 +19,12 @@ errors, twice and five times as many, and the recall of each kind; and the same 
 error is found by a candidate whose annotated entity is the damaged one, or that suggests an entity in the place of a
 dropped one. Errors that the corpus had before count as wrong.
 
---repair also trains models on the undamaged and the damaged training part, and on the damaged one in which those
-planted errors are repaired that the first candidates found. It prints the F1 of each annotation against the undamaged
-one, and the span F1 of the models on the validation part. --first N prints the first N candidates of the undamaged
-corpus instead, to be read by a person. --last N measures on the last N sentences of the training part only. --folder
-keeps models and predictions: what exists is not trained again.
+Repairs those planted errors that the first candidates found, and prints the span F1 of the annotation against the
+undamaged one. --repair also trains models on the undamaged, the damaged and the repaired training part, and prints
+their span F1 on the validation part.
+
+--first N prints the first N candidates of the undamaged corpus instead, to be read by a person. --last N measures on
+the last N sentences of the training part only. --folder keeps models and predictions: what exists is not trained again.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ from koner.validation import read_yaml, validate
 
 FOLDS_SEED = 42
 MULTIPLES = (1, 2, 5)  # of the number of planted errors
-REPAIRED = (1, 2)
+TRAINED = ("damaged", "repaired 1", "repaired 2")
 
 
 def align_to_base(sentences: Sequence[Sentence], params: Params, folder: Path) -> list[AlignedSentence]:
@@ -137,35 +138,35 @@ def measure_f1(
     return span_scores((p.gold, p.predicted) for p in predict(tagger, tested))["f1"]
 
 
-def print_repairs(
-    parts: dict[str, list[Sentence]],
-    damaged: Sequence[Sentence],
-    planted: Sequence[Planted],
-    predictions: Sequence[OutOfSample],
-    params: Params,
-    folder: Path,
-    seeds: int,
+def repair_first(sentences: Sequence[Sentence], found: Sequence[Planted | None], count: int) -> list[Sentence]:
+    """Return damaged sentences in which what the first candidates found is repaired."""
+    return repair(sentences, [error for error in dict.fromkeys(found[:count]) if error])
+
+
+def print_repairs(original: Sequence[Sentence], variants: dict[str, Sequence[Sentence]]) -> None:
+    """Print how far the annotation of each variant is from the original one."""
+    rows = []
+    for name, sentences in variants.items():
+        pairs = list(zip((s.entities for s in original), (s.entities for s in sentences), strict=True))
+        damaged = sum(set(before) != set(after) for before, after in pairs)
+        rows.append([name, damaged, f"{span_scores(pairs)['f1']:.4f}"])
+    print("\nAfter the planted errors among the first candidates are repaired:\n")
+    print(format_table(["training part", "damaged sentences", "span F1 of its annotation"], rows))
+
+
+def print_trained(
+    variants: dict[str, Sequence[Sentence]], validation: Sequence[Sentence], params: Params, folder: Path, seeds: int
 ) -> None:
-    """Print span F1 on the validation part after training on the corpus, damaged and repaired."""
-    index = PlantedIndex(planted, parts[TRAIN])
-    found = index.find(ORDERS["koner audit"](make_items(predictions)))
-    variants = {"undamaged": parts[TRAIN], "damaged": damaged}
-    for n in REPAIRED:
-        repaired = [error for error in dict.fromkeys(found[: n * len(planted)]) if error]
-        variants[f"repaired {n}"] = repair(damaged, repaired)
+    """Print span F1 on the validation part after training on each variant."""
     rows = []
     for name, sentences in variants.items():
         f1 = []
         for seed in range(params.seed, params.seed + seeds):
             with_seed = params.model_copy(update={"seed": seed})
-            f1.append(measure_f1(f"{name} {seed}", sentences, parts[VALIDATION], with_seed, folder))
+            f1.append(measure_f1(f"{name} {seed}", sentences, validation, with_seed, folder))
             print(f"{name}, seed {seed}: {f1[-1]:.4f}", flush=True)
-        pairs = list(zip((s.entities for s in parts[TRAIN]), (s.entities for s in sentences), strict=True))
-        differing = sum(set(original) != set(other) for original, other in pairs)
-        annotation = f"{span_scores(pairs)['f1']:.4f}"
-        rows.append([name, differing, annotation, " ".join(f"{value:.4f}" for value in f1), f"{mean(f1):.4f}"])
-    head = ["training part", "damaged sentences", "F1 of its annotation", "span F1 by seed", "mean"]
-    print(f"\n{format_table(head, rows)}")
+        rows.append([name, " ".join(f"{value:.4f}" for value in f1), f"{mean(f1):.4f}"])
+    print(f"\n{format_table(['training part', 'span F1 by seed', 'mean'], rows)}")
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -176,9 +177,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--share", type=float, default=0.05, help="of the entities that are damaged (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the damage (default: %(default)s)")
     parser.add_argument("--last", type=int, default=0, help="only so many sentences from the end; 0: all")
-    parser.add_argument(
-        "--repair", type=int, default=0, metavar="SEEDS", help="train with so many seeds on repaired parts"
-    )
+    parser.add_argument("--repair", type=int, default=0, metavar="SEEDS", help="train with so many seeds on each part")
     parser.add_argument("--first", type=int, default=0, metavar="N", help="print candidates of the undamaged corpus")
     parser.add_argument("--folder", type=Path, default=Path("models/audit"), help="default: %(default)s")
     return parser.parse_args()
@@ -202,8 +201,13 @@ def main() -> None:
     index = PlantedIndex([e for e in planted if e.sentence >= first], parts[TRAIN])
     print_orders(predictions[first:], index)
     print_checks(damaged[first:], index)
+    found = PlantedIndex(planted, parts[TRAIN]).find(ORDERS["koner audit"](make_items(predictions)))
+    variants = {"damaged": damaged}
+    variants |= {f"repaired {n}": repair_first(damaged, found, n * len(planted)) for n in MULTIPLES}
+    print_repairs(parts[TRAIN], variants)
     if arguments.repair:
-        print_repairs(parts, damaged, planted, predictions, params, folder, arguments.repair)
+        trained = {"undamaged": parts[TRAIN], **{name: variants[name] for name in TRAINED}}
+        print_trained(trained, parts[VALIDATION], params, folder, arguments.repair)
 
 
 if __name__ == "__main__":
