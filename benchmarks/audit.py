@@ -201,9 +201,11 @@ def main() -> None:
     index = PlantedIndex([e for e in planted if e.sentence >= first], parts[TRAIN])
     print_orders(predictions[first:], index)
     print_checks(damaged[first:], index)
-    found = PlantedIndex(planted, parts[TRAIN]).find(ORDERS["koner audit"](make_items(predictions)))
+    items, of_all = make_items(predictions), PlantedIndex(planted, parts[TRAIN])
     variants = {"damaged": damaged}
-    variants |= {f"repaired {n}": repair_first(damaged, found, n * len(planted)) for n in MULTIPLES}
+    for name, order in (("repaired", "koner audit"), ("repaired by model loss", "model loss")):
+        found = of_all.find(ORDERS[order](items))
+        variants |= {f"{name} {n}": repair_first(damaged, found, n * len(planted)) for n in MULTIPLES}
     print_repairs(parts[TRAIN], variants)
     if arguments.repair:
         trained = {"undamaged": parts[TRAIN], **{name: variants[name] for name in TRAINED}}

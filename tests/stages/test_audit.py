@@ -70,11 +70,9 @@ def test_corrections_come_back_as_a_patch_once(audited):
     (folder / "export.json").write_text(json.dumps(export), encoding="utf-8")
     assert "1 sentences in 1 files are corrected" in koner(folder, "audit", "apply", "export.json")
     run(folder, "git", "apply", "corrections.patch")
-    assert run(folder, "git", "diff", "--name-only").split() == ["small/klue-ner-v1.1_train.tsv"]
+    assert run(folder, "git", "diff", "--name-only", "small").split() == ["small/klue-ner-v1.1_train.tsv"]
     (folder / "corrections.patch").unlink()
-    message = koner(folder, "audit", "apply", "export.json", fails=True)
-    assert message.startswith("koner: 1 of the 1 sentences in the export changed in the corpus after the audit (")
-    assert not (folder / "corrections.patch").exists()
+    assert koner(folder, "audit", "apply", "export.json") == "no annotation was corrected; no patch is written\n"
 
 
 def test_more_folds_than_sentences_of_a_type_are_one_sentence(audited):
