@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from koner.params import PARAMS_FILE
 from koner.validation import read_yaml, validate
 
-_FOLDS = "a list of different whole numbers from 1 to 1000, at least two, such as [1, 2, 3, 4]"
+_FOLDS = "a list of different whole numbers from 1 to 1000, at least two, such as [1, 2]"
 
 
 class AuditParams(BaseModel):

@@ -35,6 +35,10 @@ def _run_stages() -> None:
         raise KonerError(f"{STAGES} is missing; run from the root of a checkout, or use `koner audit check SOURCE`")
     if not _TRAINING.is_file():
         raise KonerError(f"{_TRAINING} is missing; run `dvc repro retag`")
+    from koner.audit.params import load_audit_params
+
+    # DVC divides the stage by the list of folds before a stage could check it.
+    load_audit_params(STAGES / "params.yaml")
     # After an hour of training it would be late.
     if find_spec("cleanlab") is None:
         raise ModuleNotFoundError("No module named 'cleanlab'", name="cleanlab")

@@ -80,3 +80,15 @@ def test_the_pipeline_must_have_run(tmp_path, monkeypatch):
     (tmp_path / "stages/audit").mkdir(parents=True)
     (tmp_path / "stages/audit/dvc.yaml").touch()
     assert str(run().exception) == "koner: data/retagged/train.parquet is missing; run `dvc repro retag`"
+
+
+@pytest.mark.parametrize("folds", ["4", "[1]", "[1, 1]", "[0, 1]", "[one, two]"])
+def test_folds_are_a_list_of_different_numbers(tmp_path, monkeypatch, folds):
+    monkeypatch.chdir(tmp_path)
+    for path in ("stages/audit/dvc.yaml", "data/retagged/train.parquet"):
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    (tmp_path / "stages/audit/params.yaml").write_text(f"folds: {folds}\nshown: 5\n", encoding="utf-8")
+    message = str(run().exception)
+    assert message.startswith("koner: stages/audit/params.yaml: folds: ")
+    assert message.endswith("it must be a list of different whole numbers from 1 to 1000, at least two, such as [1, 2]")
