@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import cohen_kappa_score
 
+from koner.annotation.pairs import pair_annotations
 from koner.corpus.sentences import Sentence
 from koner.evaluation.bootstrap import Counts, Interval, interval, micro_f1
 from koner.evaluation.counts import count_entities
 from koner.evaluation.error_kinds import SpanError, find_errors
 from koner.inference.decoding import ScoredEntity
-from koner.inference.predictions import Prediction
 from koner.labels.bio import OUTSIDE, Entity, tag_type
 from koner.labels.label_set import LabelSet
 
@@ -33,8 +33,8 @@ class Pair:
 
     def differences(self) -> list[SpanError]:
         """Return the entities that differ, aligned as in the evaluation; A is on the side of the gold entities."""
-        entities = tuple(ScoredEntity(e.start, e.end, e.label, 1.0) for e in self.b.entities)
-        return find_errors(Prediction(self.a.id, self.a.text, None, self.a.entities, entities, (), (), (), ()))
+        entities = (ScoredEntity(e.start, e.end, e.label, 1.0) for e in self.b.entities)
+        return find_errors(pair_annotations(self.a.id, self.a.text, self.a.entities, entities))
 
 
 @dataclass(frozen=True)

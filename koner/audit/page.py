@@ -16,9 +16,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader
 
 import koner.report
+from koner.annotation.pairs import pair_annotations
 from koner.audit.candidates import CHECKS, KINDS, Candidate, apply_candidates, by_sentence
 from koner.inference.decoding import ScoredEntity
-from koner.inference.predictions import Prediction
 from koner.labels.bio import Entity
 from koner.labels.styles import LabelStyle, stylesheet
 from koner.report.error_cards import Piece, error_cards
@@ -90,10 +90,10 @@ def filter_of(candidate: Candidate) -> str:
 def _card(candidates: list[Candidate], annotated: Sequence[Entity]) -> AuditCard:
     id_, text = candidates[0].id, candidates[0].text
     scores = {c.suggested: c.score for c in candidates}
-    suggested = tuple(
+    suggested = (
         ScoredEntity(e.start, e.end, e.label, scores.get(e, 1.0)) for e in apply_candidates(annotated, candidates)
     )
-    cards = error_cards([Prediction(id_, text, None, tuple(annotated), suggested, (), (), (), ())])
+    cards = error_cards([pair_annotations(id_, text, annotated, suggested)])
     # A candidate without a suggestion changes nothing.
     plain = [Piece(text)]
     sides = (cards[0].gold, cards[0].predicted) if cards else (plain, plain)

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from cleanlab.token_classification.rank import get_label_quality_scores
 
+from koner.annotation.pairs import pair_annotations
 from koner.audit.candidates import Candidate
 from koner.audit.out_of_sample import OutOfSample
 from koner.evaluation.error_kinds import find_errors
-from koner.inference.predictions import Prediction
 from koner.labels.bio import Entity
 
 
@@ -38,7 +38,7 @@ def _differences(p: OutOfSample, qualities: np.ndarray) -> Iterator[tuple[Entity
     """Yield pairs of an annotated and a predicted entity that differ, with the mean quality of their tokens."""
     differs = p.gold_ids != p.predicted_ids
     starts, ends = np.array(p.offsets, np.intp).reshape(-1, 2).T
-    for error in find_errors(Prediction(p.id, p.text, None, p.gold, p.predicted, (), (), (), ())):
+    for error in find_errors(pair_annotations(p.id, p.text, p.gold, p.predicted)):
         sides = [entity for entity in (error.gold, error.predicted) if entity]
         inside = np.zeros(len(starts), bool)
         for entity in sides:
