@@ -12,6 +12,7 @@ ranks the candidates in several orders:
   suggestion's score    candidates by the score of the predicted entity
   cleanlab, lowest      candidates by the lowest label quality of the tokens whose tags differ
   cleanlab, margin      candidates by their mean label quality, as the normalized margin
+  cleanlab, selected    first those that cleanlab's confident learning counts as errors, each by mean label quality
   koner audit           candidates by their mean label quality, as the audit does
 
 Prints the precision of the first 100, the recall of the planted errors among as many candidates as there are planted

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from cleanlab.token_classification.filter import find_label_issues
 from cleanlab.token_classification.rank import get_label_quality_scores
 
 from benchmarks.damage import Planted
@@ -34,6 +35,7 @@ class Item:
         suggestion: The score of the predicted entity.
         lowest: 1 less the lowest label quality of the tokens whose tags differ.
         margin: 1 less their mean label quality, as the normalized margin.
+        is_selected: Whether cleanlab counts one of them as a label error (confident learning).
     """
 
     id: str
@@ -45,6 +47,7 @@ class Item:
     suggestion: float = 0.0
     lowest: float = 0.0
     margin: float = 0.0
+    is_selected: bool = False
 
 
 def make_items(predictions: Sequence[OutOfSample]) -> list[Item]:
@@ -53,6 +56,8 @@ def make_items(predictions: Sequence[OutOfSample]) -> list[Item]:
     labels, probabilities = [p.gold_ids for p in predictions], [p.probabilities for p in predictions]
     margins = get_label_quality_scores(labels, probabilities, token_score_method="normalized_margin")[1]  # noqa: S106
     margin_of = {p.id: series.to_numpy() for p, series in zip(predictions, margins, strict=True)}
+    numbers = {p.id: i for i, p in enumerate(predictions)}
+    selected = set(find_label_issues(labels, probabilities, n_jobs=1))
     items, doubted = [], set()
     for candidate in find_candidates(predictions):
         p = by_id[candidate.id]
@@ -72,6 +77,7 @@ def make_items(predictions: Sequence[OutOfSample]) -> list[Item]:
                 scores[s.start, s.end, s.label] if s else 0.0,
                 1 - float(_gold_probabilities(p)[differs].min()),
                 1 - float(margin_of[p.id][differs].mean()),
+                any((numbers[p.id], token) in selected for token in np.flatnonzero(differs).tolist()),
             )
         )
         doubted.add((p.id, candidate.annotated))
@@ -118,6 +124,7 @@ ORDERS: dict[str, Callable[[Sequence[Item]], list[Item]]] = {
     "suggestion's score": _candidates_by("suggestion"),
     "cleanlab, lowest": _candidates_by("lowest"),
     "cleanlab, margin": _candidates_by("margin"),
+    "cleanlab, selected": lambda items: sorted(_candidates_by("score")(items), key=lambda item: not item.is_selected),
     "koner audit": _candidates_by("score"),
 }
 
