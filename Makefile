@@ -13,7 +13,7 @@ JOBS ?= 2
 IN_PARALLEL = --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro serve test test-fast browser lint docs lock clean
+.PHONY: help setup repro serve test test-fast browser label-studio lint docs lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
@@ -34,7 +34,7 @@ repro: $(INSTALLED) ## run the pipeline, from the source to a packaged model: dv
 serve: $(INSTALLED) ## serve the model that dvc.lock pins: POST http://127.0.0.1:8000/infer
 	@python -m app
 
-test: $(INSTALLED) browser ## run all tests, in two processes; `make test JOBS=4` for more
+test: $(INSTALLED) browser label-studio ## run all tests, in two processes; `make test JOBS=4` for more
 	pytest $(IN_PARALLEL)
 
 test-fast: $(INSTALLED) ## run the tests that take seconds, before a commit
@@ -47,6 +47,10 @@ browser:
 	  { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
 	  RUNLEVEL=1 apt-get install -y -qq --no-install-recommends chromium chromium-driver nginx >/dev/null; } || \
 	  echo 'not all of chromium, chromium-driver and nginx are here: the tests that need them will be skipped' >&2
+
+# The loop of annotation is tested with the real Label Studio, in an environment of its own in ~/.cache/koner-tests.
+label-studio: $(INSTALLED)
+	@python -m tests.annotation.label_studio_server
 
 lint: $(INSTALLED) ## check style, types and the order of imports
 	ruff check .

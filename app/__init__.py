@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None, tagger: Tagger | None = None) -
     from flask_openapi3 import Info, OpenAPI, Server
     from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-    from app import access_log, infer, metrics, operations, page, problems, schemas, security, serving
+    from app import access_log, infer, label_studio, metrics, operations, page, problems, schemas, security, serving
     from app.settings import load_settings
 
     model_in_service = serving.start_serving(settings or load_settings(), tagger)
@@ -46,7 +46,7 @@ def create_app(settings: Settings | None = None, tagger: Tagger | None = None) -
         # add any other status to operations that never return it.
         validation_error_model=schemas.ProblemDocument,
         validation_error_status=500,
-        validation_error_callback=partial(problems.raise_invalid_fields, request_type),
+        validation_error_callback=partial(problems.raise_invalid_fields, (request_type, *label_studio.REQUEST_TYPES)),
         # `_serve_documentation` replaces the pages of flask-openapi3.
         doc_ui=False,
     )
@@ -61,6 +61,7 @@ def create_app(settings: Settings | None = None, tagger: Tagger | None = None) -
     for module in (problems, security, access_log, metrics):
         module.init_app(app)
     app.register_api(infer.create_blueprint(request_type, response_type, settings.request_tokens))
+    app.register_api(label_studio.blueprint)
     app.register_api(operations.blueprint)
     app.register_blueprint(page.blueprint)
     _serve_documentation(app, security.PROTECTED_PATHS if settings.tokens else frozenset())
@@ -72,18 +73,23 @@ def _serve_documentation(app: OpenAPI, protected_paths: frozenset[str]) -> None:
 
     Args:
         app: The application, with all its routes.
-        protected_paths: The paths that the document describes as requiring a bearer token.
+        protected_paths: The paths that the document describes as requiring a token.
     """
     from flask_openapi3_swagger.plugins import RegisterPlugin as SwaggerUI
+
+    from app.security import BASIC_PATHS
 
     content = app.api_doc
     # flask-openapi3 writes null if there are no security schemes.
     del content["components"]["securitySchemes"]
     if protected_paths:
-        content["components"]["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+        content["components"]["securitySchemes"] = {
+            scheme: {"type": "http", "scheme": scheme} for scheme in ("bearer", "basic")
+        }
     for path in protected_paths:
+        schemes = ["bearer", "basic"] if path in BASIC_PATHS else ["bearer"]
         for operation in content["paths"][path].values():
-            operation["security"] = [{"bearer": []}]
+            operation["security"] = [{scheme: []} for scheme in schemes]
     document = json.dumps(content, ensure_ascii=False)
     app.add_url_rule("/openapi.json", "openapi", lambda: app.response_class(document, mimetype="application/json"))
     # Show neither the badge of an online validator nor a field for the address of another document.

@@ -8,28 +8,24 @@ from contextlib import suppress
 from typing import Any
 
 import jiter
-from flask import Request, Response, abort, current_app
+from flask import Request, Response, current_app
 from flask_openapi3 import APIBlueprint, Tag
 from flask_openapi3.types import ResponseDict
 from pydantic import BaseModel
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app import access_log, metrics
-from app.clients import watch_client
+from app import tagging
 from app.problems import MAX_ECHO, Problem, error_responses
 from app.schemas import FieldError, InferRequest
 from app.serving import current_serving
 from koner.inference.answers import build_answers, serialize_answers
-from koner.inference.batching import BatcherClosedError, CallerGoneError, QueueFullError, TooManyTokensError
+from koner.inference.batching import TooManyTokensError
 from koner.inference.tagger import TaggedText
 
 _DESCRIPTION = (
     "In the response, `input` is the text exactly as sent, and `word` is its part from `start` to `end`. Entities are "
     "in order and do not overlap. A text may contain any character, including control characters."
 )
-_RETRY_SECONDS = 1
-# Nobody reads the response. The status, which nginx uses too, is for the log and the metrics.
-_CLIENT_GONE = 499
 # Without hyphens and underscores. RFC 8259 gives the charset no meaning, but a body with another one is probably not in
 # UTF-8.
 _UTF_8_NAMES = frozenset({"utf8", "ascii", "usascii"})
@@ -119,26 +115,12 @@ def create_blueprint(request_type: type[InferRequest], response_type: type[BaseM
 def _tag(texts: list[str]) -> list[TaggedText]:
     """Tag the texts of the current request, and record them in the metrics and the access log."""
     try:
-        tagged_texts = current_serving().batcher.tag(texts, is_gone=watch_client())
+        tagged_texts = tagging.tag_texts(texts)
     except TooManyTokensError as error:
         detail = (
             f"text has too many tokens of the model: {error.tokens} in the first {error.texts} of {len(texts)} texts; "
             f"a request must have at most {current_serving().settings.request_tokens}."
         )
         raise Problem(422, detail, [FieldError(pointer="#/text", detail=detail)]) from None
-    except CallerGoneError:
-        abort(current_app.response_class(status=_CLIENT_GONE))
-    except QueueFullError:
-        metrics.REJECTED_REQUESTS.inc()
-        raise _unavailable("Too many requests are waiting; try again soon.") from None
-    except BatcherClosedError:
-        raise _unavailable("The service is shutting down; try again soon.") from None
-    labels = [entity.label for tagged_text in tagged_texts for entity in tagged_text.entities]
-    for label in labels:
-        metrics.ENTITIES.labels(label).inc()
-    access_log.record_texts(texts, len(labels))
+    tagging.record(texts, tagged_texts)
     return tagged_texts
-
-
-def _unavailable(detail: str) -> Problem:
-    return Problem(503, detail, headers={"Retry-After": str(_RETRY_SECONDS)})

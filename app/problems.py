@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from itertools import takewhile
 from typing import Any, NoReturn
@@ -101,23 +101,24 @@ def _detail(error: HTTPException) -> str:
     return str(error.description)
 
 
-def raise_invalid_fields(request_type: type[BaseModel], error: ValidationError) -> NoReturn:
+def raise_invalid_fields(request_types: Iterable[type[BaseModel]], error: ValidationError) -> NoReturn:
     """Raise the validation errors of a body as one problem.
 
     Args:
-        request_type: The type of the body; the descriptions of its fields say which values are allowed.
-        error: The error that pydantic raised.
+        request_types: The types of bodies; the descriptions of their fields say which values are allowed.
+        error: The error that pydantic raised, whose title is the name of the type.
 
     Raises:
         Problem: Always, with status 422 and at most ten errors.
     """
+    request_type = next(type_ for type_ in request_types if type_.__name__ == error.title)
     details = error.errors(include_url=False, include_context=False, include_input=False)[:_MAX_FIELD_ERRORS]
     errors = [_field_error(request_type, tuple(map(str, detail["loc"])), detail["type"]) for detail in details]
     raise Problem(422, errors[0].detail, errors)
 
 
 def _field_error(request_type: type[BaseModel], location: Sequence[str], error_type: str) -> FieldError:
-    fields = request_type.model_fields
+    fields = {field.alias or name: field for name, field in request_type.model_fields.items()}
     field, *keys = location
     # pydantic's location also names the branch of the union type of `text`, which is not in the body.
     keys = [key for key in keys if key not in (ONE_TEXT, TEXTS)]
@@ -141,7 +142,7 @@ def _json_pointer(keys: Sequence[str]) -> str:
 
 _DESCRIPTIONS = {
     400: "The body is not valid JSON in UTF-8.",
-    401: "The bearer token is missing or not valid.",
+    401: "The token is missing or not valid.",
     404: "There is no resource at this path.",
     408: "The body did not arrive in time.",
     413: "The body is too large.",

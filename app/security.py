@@ -1,4 +1,4 @@
-"""Bearer tokens, cross-origin requests (CORS), and the security headers of responses."""
+"""Tokens, cross-origin requests (CORS), and the security headers of responses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from app.serving import current_serving
 from app.settings import Settings
 
 # These paths require a token if tokens are set. The page, the documentation and the health checks never do.
-PROTECTED_PATHS = frozenset({"/infer", "/version", "/metrics"})
+# Nor does /webhook, which ignores what it gets: Label Studio sends its events without credentials.
+PROTECTED_PATHS = frozenset({"/infer", "/version", "/metrics", "/health", "/setup", "/predict"})
+# At these paths, the password of basic authentication may be the token: Label Studio sends no bearer tokens.
+BASIC_PATHS = frozenset({"/health", "/setup", "/predict"})
 
 _PREFLIGHT_HEADERS = {
     "Access-Control-Allow-Methods": "GET, POST",
@@ -50,21 +53,30 @@ def _check_access() -> Response | None:
     if request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers and _allowed_origin(settings):
         # A browser sends this preflight request by itself, without the token of the page.
         return Response(status=HTTPStatus.NO_CONTENT, headers=_PREFLIGHT_HEADERS)
-    if settings.tokens and request.url_rule and request.url_rule.rule in PROTECTED_PATHS:
-        _require_token(settings.tokens)
+    path = request.url_rule.rule if request.url_rule else ""
+    if settings.tokens and path in PROTECTED_PATHS:
+        _require_token(settings.tokens, path in BASIC_PATHS)
     return None
 
 
-def _require_token(tokens: tuple[str, ...]) -> None:
+def _require_token(tokens: tuple[str, ...], is_basic_allowed: bool) -> None:
     authorization = request.authorization
     challenge = 'Bearer realm="koner"'
-    if authorization is None or authorization.type != "bearer" or not authorization.token:
-        raise Problem(401, "This path requires a bearer token.", headers={"WWW-Authenticate": challenge})
+    token = authorization.token if authorization and authorization.type == "bearer" else None
+    kinds = "a bearer token"
+    if is_basic_allowed:
+        kinds += ", or basic authentication with the token as password"
+        if authorization and authorization.type == "basic":
+            token = authorization.password
+    basic_challenge = ', Basic realm="koner"' if is_basic_allowed else ""
+    if not token:
+        headers = {"WWW-Authenticate": challenge + basic_challenge}
+        raise Problem(401, f"This path requires {kinds}.", headers=headers)
     # Compare with all tokens, each in constant time, so that the time taken reveals nothing about them.
-    matches = [hmac.compare_digest(authorization.token.encode(), token.encode()) for token in tokens]
+    matches = [hmac.compare_digest(token.encode(), allowed.encode()) for allowed in tokens]
     if not any(matches):
-        challenge += ', error="invalid_token"'
-        raise Problem(401, "The bearer token is not valid.", headers={"WWW-Authenticate": challenge})
+        headers = {"WWW-Authenticate": f'{challenge}, error="invalid_token"{basic_challenge}'}
+        raise Problem(401, "The token is not valid.", headers=headers)
 
 
 def _add_headers(response: Response) -> Response:

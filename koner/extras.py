@@ -26,6 +26,7 @@ EXTRAS = {
         "torch",
         "transformers",
     },
+    "audit": {"cleanlab"},
     "pretrain": {"dvclive", "gensim", "mecab"},
     "sweep": {"optuna", "sqlalchemy"},
 }

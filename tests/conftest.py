@@ -19,8 +19,10 @@ SLOW = (
     # It does not need the clone that the other process makes meanwhile for the file before it.
     "training/test_distributed.py",
     "stages/test_experiments.py",
+    "stages/test_label_studio.py",
     "stages/test_processes.py",
     "stages/test_pretrain.py",
+    "stages/test_audit.py",
     "stages/test_label_sets.py",
     "stages/test_own_corpus.py",
     "corpus/formats/test_round_trips.py",

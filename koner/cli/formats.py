@@ -1,11 +1,15 @@
-"""The output formats of `koner tag`: a table, a line of JSON, or the text with inline marks."""
+"""The output formats of `koner tag`: a table, a line of JSON, the text with inline marks, or Label Studio's tasks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from koner.annotation.label_studio import Control, name_version, task
 from koner.console import escape_controls
 from koner.corpus.inline import write_inline_line
 from koner.inference.offsets import OffsetUnit
@@ -14,29 +18,54 @@ from koner.labels.bio import Entity
 if TYPE_CHECKING:
     from koner.inference.decoding import ScoredEntity
 
-Format = Literal["table", "jsonl", "inline"]
+Format = Literal["table", "jsonl", "inline", "label-studio"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+LABEL_STUDIO = "label-studio"
 # Headers of the table that differ from the fields' names.
 _HEADERS = {"entity_group": "type"}
 
 
-def format_result(
-    format_: Format, number: int, text: str, entities: Sequence[ScoredEntity], offsets: OffsetUnit
-) -> str:
-    """Return the result for one text, with its last line end.
+@dataclass(frozen=True)
+class Layout:
+    """How results are printed.
+
+    Attributes:
+        format: Returns the result for a text: its number, counted from 1, the text, and its entities in order.
+        start: What is printed before the first result.
+        between: What is printed between two results.
+        end: What is printed after the last result.
+    """
+
+    format: Callable[[int, str, Sequence[ScoredEntity]], str]
+    start: str = ""
+    between: str = ""
+    end: str = ""
+
+
+def find_layout(format_: Format, offsets: OffsetUnit, model: Path, control: Control) -> Layout:
+    """Return the layout of a format.
 
     Args:
         format_: The format.
-        number: The number of the text, counted from 1.
-        text: The text.
-        entities: The entities of the text, in order.
-        offsets: The unit of `start` and `end`.
+        offsets: The unit of `start` and `end`; tasks of Label Studio always count code points.
+        model: The model folder, whose hash becomes part of the tasks of Label Studio.
+        control: The tags of the labelling configuration, for the tasks of Label Studio.
     """
     if format_ == "jsonl":
-        return format_jsonl(text, entities, offsets)
+        return Layout(lambda _, text, entities: format_jsonl(text, entities, offsets))
     if format_ == "inline":
-        return format_inline(text, entities)
-    return format_table(text, entities, offsets, number)
+        return Layout(lambda _, text, entities: format_inline(text, entities))
+    if format_ == LABEL_STUDIO:
+        from koner.release.hashing import folder_hash
+
+        of_task = partial(format_task, model_version=name_version(folder_hash(model)), control=control)
+        return Layout(lambda _, text, entities: of_task(text, entities), "[\n", ",\n", "\n]\n")
+    return Layout(lambda number, text, entities: format_table(text, entities, offsets, number))
+
+
+def format_task(text: str, entities: Iterable[ScoredEntity], model_version: str, control: Control) -> str:
+    """Return a task for Label Studio as JSON on one line, with Hangul unescaped; the tasks of a file are an array."""
+    return json.dumps(task(text, entities, model_version=model_version, control=control), ensure_ascii=False)
 
 
 def format_jsonl(text: str, entities: Sequence[ScoredEntity], offsets: OffsetUnit) -> str:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import click
 
+from koner.cli.agree import agree
+from koner.cli.audit import audit
 from koner.cli.compare import compare
 from koner.cli.convert import convert
 from koner.cli.inspect import inspect
+from koner.cli.label_config import label_config
 from koner.cli.recipe import recipe
 from koner.cli.serve import serve
 from koner.cli.tag import tag
@@ -29,5 +32,5 @@ def main() -> None:
     escape_unencodable()
 
 
-for command in (recipe, inspect, convert, compare, tag, serve):
+for command in (recipe, inspect, convert, audit, agree, compare, tag, label_config, serve):
     main.add_command(command)

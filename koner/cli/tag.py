@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
+from koner.annotation.label_studio import DEFAULT_CONTROL, Control, describe_difference, parse_label_config
 from koner.bulk.choices import ENGINES, INPUT_FORMATS, EngineName
 from koner.cli.arguments import FiniteRange
-from koner.cli.formats import FORMATS, Format, format_result
+from koner.cli.formats import FORMATS, LABEL_STUDIO, Format, Layout, find_layout
 from koner.console import escape_controls
 from koner.errors import INTERRUPTED, KonerError
 from koner.inference.offsets import OFFSET_UNITS, OffsetUnit
@@ -42,7 +43,14 @@ if TYPE_CHECKING:
     type=click.Choice(FORMATS),
     default="table",
     show_default=True,
-    help="A table to read; one line of JSON per text, as POST /infer answers; the text with <서울:LC> marks.",
+    help="A table to read; one line of JSON per text, as POST /infer answers; the text with <서울:LC> marks; or tasks "
+    "with predictions, to import into Label Studio.",
+)
+@click.option(
+    "--label-config",
+    "config",
+    type=click.Path(path_type=Path),
+    help="With --format label-studio: the project's labelling config; default: the one of `koner label-config`.",
 )
 @click.option(
     "--model",
@@ -102,6 +110,7 @@ def tag(
     texts: tuple[str, ...],
     files: tuple[str, ...],
     format_: Format,
+    config: Path | None,
     model: Path,
     min_score: float,
     labels: tuple[str, ...],
@@ -123,22 +132,49 @@ def tag(
     if labels:
         labels = _check_labels(model, labels)
     if engine:
-        format_source = click.get_current_context().get_parameter_source("format_")
-        if len(texts) != 2 or files or format_source is ParameterSource.COMMANDLINE:
-            raise click.UsageError("--engine takes INPUT and OUTPUT, and neither --file nor --format")
+        if len(texts) != 2 or files or config or _is_given("format_"):
+            raise click.UsageError(
+                "--engine takes INPUT and OUTPUT, writes Parquet, and takes neither --file, --format nor --label-config"
+            )
         selection = {"min_score": min_score, "labels": sorted(set(labels)) or None, "offsets": offsets}
         settings = corpus_options | selection | {"device": device, "threads": threads}
         _tag_corpus(*texts, model, engine, settings)
         return
     if option := next((name for name, value in corpus_options.items() if value is not None), None):
         raise click.UsageError(f"--{option.replace('_', '-')} needs --engine")
+    if format_ == LABEL_STUDIO and _is_given("offsets"):
+        raise click.UsageError("--format label-studio takes no --offsets: Label Studio counts code points")
+    if config and format_ != LABEL_STUDIO:
+        raise click.UsageError("--label-config needs --format label-studio")
     with _exit_on_interrupt(), ExitStack() as open_files:
         if sys.stdout is None:
             raise KonerError("the results can't be written: standard output is closed")
         chunks = _open_chunks(texts, files or (() if texts else ("-",)), open_files)
         from koner.inference.tagger import Tagger
 
-        _tag_chunks(chunks, Tagger.load(model, device, threads), format_, min_score, labels, offsets)
+        tagger = Tagger.load(model, device, threads)
+        control = _read_control(config, tagger) if config else DEFAULT_CONTROL
+        _tag_chunks(chunks, tagger, find_layout(format_, offsets, model, control), min_score, labels)
+
+
+def _is_given(parameter: str) -> bool:
+    """Return whether a parameter is on the command line."""
+    return click.get_current_context().get_parameter_source(parameter) is ParameterSource.COMMANDLINE
+
+
+def _read_control(config: Path, tagger: Tagger) -> Control:
+    """Return the tags of a labelling config, after a warning if its labels differ from the model's."""
+    try:
+        control = parse_label_config(config.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KonerError(f"{config} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise KonerError(f"{config} is not UTF-8") from None
+    except KonerError as error:
+        raise KonerError(f"{config}: {error}") from None
+    if difference := describe_difference(control, tagger.label_set):
+        click.echo(f"koner: {config}: {escape_controls(difference)}", err=True)
+    return control
 
 
 def _check_labels(model: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
@@ -154,12 +190,7 @@ def _check_labels(model: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _tag_chunks(
-    chunks: Iterable[list[str]],
-    tagger: Tagger,
-    format_: Format,
-    min_score: float,
-    labels: tuple[str, ...],
-    offsets: OffsetUnit,
+    chunks: Iterable[list[str]], tagger: Tagger, layout: Layout, min_score: float, labels: tuple[str, ...]
 ) -> None:
     """Tag texts and print the results of each chunk at once."""
     from tqdm import tqdm
@@ -167,15 +198,18 @@ def _tag_chunks(
     from koner.inference.answers import filter_entities
 
     numbers = count(1)
+    before = layout.start
     # A progress bar would garble results that are printed on the same terminal.
     with tqdm(unit=" texts", disable=sys.stdout.isatty() or not sys.stderr.isatty()) as progress:
         for chunk in chunks:
             results = []
             for text, tagged in zip(chunk, tagger.tag_all(chunk), strict=True):
                 entities = filter_entities(tagged.entities, min_score, labels or None)
-                results.append(format_result(format_, next(numbers), text, entities, offsets))
+                results.append(before + layout.format(next(numbers), text, entities))
+                before = layout.between
             _print("".join(results))
             progress.update(len(chunk))
+    _print((layout.start if before == layout.start else "") + layout.end)
 
 
 def _tag_corpus(source: str, output: str, model: Path, engine: EngineName, settings: dict[str, Any]) -> None:

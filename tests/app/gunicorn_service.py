@@ -71,6 +71,11 @@ def write_model(folder, seed, products=0):
     return folder_hash(folder)
 
 
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
 def write_lock(root, pinned_hash):
     out = f"    - path: models/ner\n      hash: md5\n      md5: {pinned_hash}\n"
     (root / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n  package:\n    outs:\n{out}", encoding="utf-8")

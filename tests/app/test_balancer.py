@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tests.app.gunicorn_service import (
     Load,
     Service,
     finish_request,
+    free_port,
     make_checkout,
     open_accepted_request,
     open_request,
@@ -30,11 +30,6 @@ from tests.app.gunicorn_service import (
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
 pytestmark = pytest.mark.skipif(not NGINX, reason="needs nginx (Debian's package of that name)")
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 TIMEOUTS = ["proxy_next_upstream_timeout 10s;", "proxy_read_timeout 60s;"]

@@ -4,13 +4,20 @@ from pathlib import Path
 
 import pytest
 import schemathesis
+from schemathesis.config import OperationConfig
 from schemathesis.engine import Status, events, from_schema
 
 from app.problems import MEDIA_TYPE
 from app.schemas import build_request_type
-from app.security import PROTECTED_PATHS
+from app.security import BASIC_PATHS, PROTECTED_PATHS
 from koner.labels.label_set import LabelSet
 from koner.labels.styles import read_styles
+
+# A schema can't say which texts are labelling configs, so these operations refuse most of what it allows.
+WITH_CONFIG = {
+    "include-path": ["/setup", "/predict"],
+    "checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", 422]}},
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +34,7 @@ def test_responses_conform_to_the_document(limited_app):
     document = schemathesis.openapi.from_wsgi("/openapi.json", limited_app)
     document.config.seed = 1
     document.config.generation.update(max_examples=40)
+    document.config.operations.operations.append(OperationConfig.from_dict(WITH_CONFIG))
     all_events = list(from_schema(document).execute())
     assert [event for event in all_events if isinstance(event, events.NonFatalError | events.FatalError)] == []
     scenarios = [event for event in all_events if isinstance(event, events.ScenarioFinished)]
@@ -79,11 +87,22 @@ def test_a_request_without_labels_copies_no_list_of_them():
     assert build_request_type(100, 3, styles).model_validate({"text": "서울"}).labels is None
 
 
-def test_the_document_describes_the_bearer_tokens(create_client, client):
+def test_the_examples_of_labelling_configs_are_accepted(client):
+    schemas = client.get("/openapi.json").json["components"]["schemas"]
+    for path, name in (("/setup", "SetupRequest"), ("/predict", "PredictRequest")):
+        assert client.post(path, json=schemas[name]["example"]).status_code == 200
+
+
+def test_the_document_describes_the_tokens(create_client, client):
     document = create_client(tokens="secret").get("/openapi.json").json
     protected_paths = {path for path, item in document["paths"].items() for o in item.values() if o.get("security")}
     assert protected_paths == PROTECTED_PATHS
-    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert document["components"]["securitySchemes"] == {
+        scheme: {"type": "http", "scheme": scheme} for scheme in ("bearer", "basic")
+    }
+    for path in PROTECTED_PATHS:
+        for operation in document["paths"][path].values():
+            assert ({"basic": []} in operation["security"]) == (path in BASIC_PATHS)
     assert "securit" not in json.dumps(client.get("/openapi.json").json)
 
 

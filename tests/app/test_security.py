@@ -14,6 +14,7 @@ OPEN_PATHS = {
     "/healthz",
     "/readyz",
     "/labels.css",
+    "/webhook",
 }
 TEXT = {"text": "서울"}
 

@@ -6,6 +6,8 @@ import pytest
 # Modules that benchmarks share, without a command line of their own.
 SHARED = {
     "alternative_runtimes",
+    "audit_orders",
+    "damage",
     "expert_service",
     "experts",
     "load",

@@ -10,6 +10,7 @@ import zipfile
 import pytest
 from click.testing import CliRunner
 
+from koner.annotation.label_studio import name_version, task
 from koner.cli.formats import format_inline, format_table
 from koner.cli.main import main
 from koner.corpus.inline import parse_inline
@@ -17,6 +18,7 @@ from koner.inference.answers import build_answer
 from koner.inference.decoding import ScoredEntity
 from koner.inference.offsets import OFFSET_UNITS
 from koner.inference.tagger import Tagger
+from koner.release.hashing import folder_hash
 from tests.inference.table_model import write_model
 
 MARKED = [
@@ -107,6 +109,55 @@ def test_selection_and_offsets_apply_to_every_format(koner, tagged):
 def test_inline_marks_the_entities(koner):
     completed = koner("--format", "inline", *TEXTS)
     assert completed.stdout.splitlines() == [line.replace("<a>", "&lt;a&gt;") for line in MARKED]
+
+
+def test_tasks_of_label_studio_have_the_entities_and_the_model(koner, folder, tagged):
+    version = name_version(folder_hash(folder))
+    expected = [task(text, entities, model_version=version) for text, entities in zip(TEXTS, tagged, strict=True)]
+    completed = koner("--format", "label-studio", *TEXTS)
+    assert (completed.exit_code, completed.stderr) == (0, "")
+    assert json.loads(completed.stdout) == expected
+    assert "홍길동" in completed.stdout
+    assert koner("--format", "label-studio", input="").stdout == "[\n\n]\n"
+
+
+def test_tasks_follow_a_labelling_config(koner, tmp_path):
+    config = tmp_path / "config.xml"
+    tags = '<Labels name="ner" toName="t"><Label value="LC"/><Label value="X"/></Labels><Text name="t" value="$body"/>'
+    config.write_text(f"<View>{tags}</View>", encoding="utf-8")
+    completed = koner("--format", "label-studio", "--label-config", str(config), TEXTS[0])
+    (made,) = json.loads(completed.stdout)
+    assert made["data"] == {"body": TEXTS[0]}
+    (region,) = made["predictions"][0]["result"]
+    assert (region["from_name"], region["to_name"], region["value"]["labels"]) == ("ner", "t", ["LC"])
+    assert completed.stderr == (
+        f"koner: {config}: the labelling config lacks the model's labels DT, OG, PS, QT, TI, which are left out; "
+        "the model never predicts the labels X of the labelling config\n"
+    )
+    config.write_text("<View/>", encoding="utf-8")
+    completed = koner("--format", "label-studio", "--label-config", str(config), TEXTS[0])
+    assert completed.exit_code == 1
+    assert completed.output.startswith(f"koner: {config}: the labelling config has no text tag")
+    completed = koner("--format", "label-studio", "--label-config", str(tmp_path / "none"), TEXTS[0])
+    assert completed.output == f"koner: {tmp_path}/none can't be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["--format", "label-studio", "--offsets", "utf16", "가"],
+            "takes no --offsets: Label Studio counts code points",
+        ),
+        (["--label-config", "config.xml", "가"], "--label-config needs --format label-studio"),
+        (["--format", "label-studio", "--engine", "local", "in", "out"], "--engine takes INPUT and OUTPUT"),
+        (["--label-config", "config.xml", "--engine", "local", "in", "out"], "--engine takes INPUT and OUTPUT"),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(koner, arguments, sentence):
+    completed = koner(*arguments)
+    assert (completed.exit_code, completed.stdout) == (2, "")
+    assert sentence in completed.stderr
 
 
 def test_the_default_format_is_the_table(koner, tagged):

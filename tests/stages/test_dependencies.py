@@ -37,7 +37,7 @@ DATA_PACKAGES = {"kiwipiepy": "kiwipiepy_model", "python-mecab-ko": "python-meca
 # What a module runs on without importing it.
 RUNTIME_PACKAGES = {"koner.pretraining.trainer": "accelerate"}
 # Folders of a project, and the module of each of its stages.
-PROJECTS = {".": "stages", "stages/pretrain": "stages.pretrain"}
+PROJECTS = {".": "stages", "stages/pretrain": "stages.pretrain", "stages/audit": "stages.audit"}
 STAGES = [
     (project, stage)
     for project in PROJECTS

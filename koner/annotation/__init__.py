@@ -1,0 +1,1 @@
+"""Exchange with annotation tools: configurations, and tasks with predictions; and the agreement of annotators."""

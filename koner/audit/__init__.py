@@ -1,0 +1,1 @@
+"""Where the annotation of a corpus is probably wrong, and how corrections come back."""
