@@ -1,8 +1,8 @@
 """Label Studio's labelling configurations, and tasks with predictions.
 
 The formats are described in https://labelstud.io/guide/task_format and https://labelstud.io/guide/predictions. Offsets
-count code points: Label Studio 1.23 shows and stores them so (tests/stages/test_label_studio.py watches its page), while
-its first versions counted UTF-16 code units (https://github.com/HumanSignal/label-studio/issues/1347).
+count code points: Label Studio 1.23 shows and stores them so (tests/stages/test_label_studio.py watches its page). Its
+first versions counted UTF-16 code units (https://github.com/HumanSignal/label-studio/issues/1347).
 """
 
 from __future__ import annotations
