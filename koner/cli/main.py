@@ -8,6 +8,7 @@ from koner.cli.compare import compare
 from koner.cli.convert import convert
 from koner.cli.inspect import inspect
 from koner.cli.recipe import recipe
+from koner.cli.select import select
 from koner.cli.serve import serve
 from koner.cli.tag import tag
 from koner.console import escape_unencodable
@@ -29,5 +30,5 @@ def main() -> None:
     escape_unencodable()
 
 
-for command in (recipe, inspect, convert, compare, tag, serve):
+for command in (recipe, inspect, convert, compare, tag, select, serve):
     main.add_command(command)
