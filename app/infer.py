@@ -137,6 +137,8 @@ def _tag(texts: list[str]) -> list[TaggedText]:
     for label in labels:
         metrics.ENTITIES.labels(label).inc()
     access_log.record_texts(texts, len(labels))
+    if feedback := current_serving().feedback:
+        feedback.record(texts, tagged_texts)
     return tagged_texts
 
 

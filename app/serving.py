@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Flask, current_app
 
 from app import metrics
+from app.feedback import Feedback, create_feedback
 from app.preload import WARM_UP_TEXT, VerifiedModel, preloaded_model, verify_model
 from app.settings import Settings
 from koner.inference.batching import Batcher
@@ -25,12 +26,14 @@ class Serving(VerifiedModel):
         tagger: The loaded model.
         batcher: The batcher of all requests.
         styles: The names and colours of the model's types, in the order to show them.
+        feedback: The folder for texts with low scores, if the settings name one.
         refusal: Why the model that was to replace this one was refused, if the last reload failed.
     """
 
     tagger: Tagger
     batcher: Batcher
     styles: tuple[LabelStyle, ...]
+    feedback: Feedback | None = None
     refusal: str | None = None
 
 
@@ -60,7 +63,8 @@ def start_serving(settings: Settings, tagger: Tagger | None = None) -> Serving:
     refusal = preloaded.refusal if preloaded else None
     metrics.show_model(verified.model, refusal is not None)
     batcher = _create_batcher(source, verified.settings)
-    return Serving(verified.settings, verified.model, verified.facts, source, batcher, styles, refusal)
+    feedback = create_feedback(verified.settings, verified.model.hash)
+    return Serving(verified.settings, verified.model, verified.facts, source, batcher, styles, feedback, refusal)
 
 
 def _create_batcher(tagger: Tagger, settings: Settings) -> Batcher:

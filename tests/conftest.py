@@ -37,6 +37,7 @@ SLOW = (
     "app/test_fair_shares.py",
     "app/test_browser.py",
     "app/test_full_disk.py",
+    "app/test_feedback.py",
     "app/test_invalid_http.py",
     "app/test_worker.py",
     "app/test_deploy.py",

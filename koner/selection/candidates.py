@@ -59,12 +59,24 @@ class Candidate:
         """The uncertainty for each token: maximum normalized log-probability (MNLP, Shen et al. 2018)."""
         return self.uncertainty / max(1, self.tokens)
 
+    @property
+    def score(self) -> float:
+        """The normalized probability of the predicted tag sequence: the geometric mean of those of its tags."""
+        return math.exp(-self.normalized_uncertainty)
+
 
 def find_candidates(tagger: Tagger, texts: Sequence[str]) -> list[Candidate]:
     """Tag texts, and return a candidate for each, in their order."""
     logits = tagger.compute_logits(texts)
     tagged_texts = tagger.decode_all(logits)
     return [_candidate(*values) for values in zip(texts, logits, tagged_texts, strict=True)]
+
+
+def sequence_score(probabilities: Sequence[float]) -> float:
+    """Return the `score` of the candidate with tags of these probabilities."""
+    if not probabilities:
+        return 1.0
+    return math.exp(sum(math.log(max(p, _LOWEST_PROBABILITY)) for p in probabilities) / len(probabilities))
 
 
 def fingerprint(text: str) -> bytes:

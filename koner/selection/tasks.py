@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, get_args
 
@@ -37,8 +36,8 @@ def write_tasks(candidates: Iterable[Candidate], format_: TaskFormat, model_vers
 
 
 def score(candidate: Candidate) -> float:
-    """Return the geometric mean of the probabilities of a candidate's tags, by which annotation tools can sort."""
-    return round(math.exp(-candidate.normalized_uncertainty), _SCORE_DECIMALS)
+    """Return the normalized probability of a candidate's tag sequence, by which annotation tools can sort."""
+    return round(candidate.score, _SCORE_DECIMALS)
 
 
 def _line(candidate: Candidate) -> dict[str, Any]:
