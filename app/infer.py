@@ -133,10 +133,8 @@ def _tag(texts: list[str]) -> list[TaggedText]:
         raise _unavailable("Too many requests are waiting; try again soon.") from None
     except BatcherClosedError:
         raise _unavailable("The service is shutting down; try again soon.") from None
-    labels = [entity.label for tagged_text in tagged_texts for entity in tagged_text.entities]
-    for label in labels:
-        metrics.ENTITIES.labels(label).inc()
-    access_log.record_texts(texts, len(labels))
+    metrics.observe_texts(texts, tagged_texts)
+    access_log.record_texts(texts, sum(len(tagged_text.entities) for tagged_text in tagged_texts))
     if feedback := current_serving().feedback:
         feedback.record(texts, tagged_texts)
     return tagged_texts

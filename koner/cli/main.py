@@ -6,6 +6,7 @@ import click
 
 from koner.cli.compare import compare
 from koner.cli.convert import convert
+from koner.cli.drift import drift
 from koner.cli.inspect import inspect
 from koner.cli.recipe import recipe
 from koner.cli.select import select
@@ -30,5 +31,5 @@ def main() -> None:
     escape_unencodable()
 
 
-for command in (recipe, inspect, convert, compare, tag, select, serve):
+for command in (recipe, inspect, convert, compare, tag, select, drift, serve):
     main.add_command(command)

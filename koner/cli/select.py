@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from koner.bulk.choices import INPUT_FORMATS
-from koner.cli.tag import corpus_progress, decode_argument, exit_on_interrupt
-from koner.console import escape_controls
+from koner.cli.scan_options import describe_rows, scan_options
+from koner.cli.tag import corpus_progress, exit_on_interrupt
 from koner.errors import KonerError
 
 if TYPE_CHECKING:
@@ -41,18 +40,7 @@ _FORMATS = ("label-studio", "jsonl")
     metavar="SOURCE",
     help="A corpus whose texts are left out, in any format that `koner inspect` reads. May be repeated.",
 )
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=Path("models/ner"),
-    show_default=True,
-    help="The folder of the model.",
-)
-@click.option("--input-format", type=click.Choice(INPUT_FORMATS), help="The format of POOL; default: by its extension.")
-@click.option("--column", help="The column that holds the texts; default: text.")
-@click.option("--workers", type=click.IntRange(1), help="The number of processes; default: one per core or GPU.")
-@click.option("--threads", type=click.IntRange(1), help="The number of threads of each worker; default: 1.")
-@click.option("--device", help="The device that runs the model: cpu, cuda, ...; default: the fastest one here.")
+@scan_options
 def select(
     pool: str,
     budget: int,
@@ -60,7 +48,7 @@ def select(
     output: Path | None,
     annotated: tuple[str, ...],
     model: Path,
-    **options: Any,
+    options: dict[str, Any],
 ) -> None:
     """Choose the texts of POOL whose annotation teaches the model most, and write them as tasks with its predictions.
 
@@ -69,9 +57,6 @@ def select(
     """
     if output and output.exists():
         raise KonerError(f"{output} exists already; name a new file")
-    options = {name: value for name, value in options.items() if value is not None}
-    if "column" in options:
-        options["column"] = decode_argument(options["column"], "--column")
     # Imported on use, as in the other commands.
     from koner.selection.choice import choose
     from koner.selection.pool import read_pool
@@ -79,7 +64,7 @@ def select(
 
     with exit_on_interrupt():
         excluded = frozenset().union(*map(fingerprints_of, annotated))
-        found = read_pool(pool, model, budget, corpus_progress(), annotated=excluded, **options)
+        found = read_pool(pool, model, budget, corpus_progress(), excluded, **options)
         if budget > len(found.candidates):
             raise KonerError(
                 f"--budget: {budget} is more than the {len(found.candidates)} texts to choose from: {_describe(found)}"
@@ -90,17 +75,8 @@ def select(
 
 
 def _describe(pool: Pool) -> str:
-    counts = {
-        "blank": pool.blank,
-        "annotated already": pool.annotated,
-        "repeated": pool.duplicates,
-        "rejected": pool.rejected,
-    }
-    parts = [f"{pool.rows:,} rows", *(f"{count:,} {name}" for name, count in counts.items() if count)]
-    if pool.first_rejected:
-        first = pool.first_rejected
-        parts[-1] += f" (the first: {escape_controls(first.file)}, row {first.number}: {escape_controls(first.reason)})"
-    return ", ".join(parts)
+    left_out = {"annotated already": pool.annotated, "repeated": pool.duplicates}
+    return ", ".join([describe_rows(pool.counts), *(f"{count:,} {name}" for name, count in left_out.items() if count)])
 
 
 def _write(chosen: list[Candidate], format_: Any, output: Path | None, model: Path) -> None:

@@ -55,8 +55,9 @@ def test_the_most_uncertain_texts_become_tasks_with_predictions(model, tmp_path)
     assert result.exit_code == 0, result.output
     assert result.stdout == ""
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("2 chosen from 7 rows, 1 blank, 1 repeated, 1 rejected (the first: ")
+    assert last.startswith("2 chosen from 7 rows, 1 blank, 1 rejected (the first: ")
     assert "pool.jsonl, row 7: not JSON" in last
+    assert last.endswith("), 1 repeated")
     tasks = json.loads(output.read_text(encoding="utf-8"))
     tagger = Tagger.load(model, "cpu")
     texts = [POOL[i] for i in (0, 2, 4, 5)]
