@@ -4,8 +4,9 @@
 
 The corpus is JSON lines: the sentences of the sample corpus, repeated under new ids. `loop` is the simplest program, a
 loop over transformers' pipeline. `one process` calls the project's tagger with a thousand sentences at a time. `local`
-and `ray` run `koner tag --engine` with two workers, from the start of the program to its end; a run over one block
-measures their start, which is reported separately. Every worker has one thread. The pipeline is slow, so
+and `ray` run `koner tag --engine` with two workers, from the start of the program to its end, and `select` runs
+`koner select`, which tags the corpus to choose from it; a run over two sentences measures their start, which is
+reported separately. Every worker has one thread. The pipeline is slow, so
 --loop-sentences limits the sentences of `loop`; its rate does not depend on their number.
 
 Prints sentences per second by the clock, and per second of CPU time of all processes of a way, which is also meaningful
@@ -41,12 +42,14 @@ from koner.corpus.sources import read_checked, read_source
 from koner.errors import KonerError, exit_on_error
 from koner.params import SAMPLE
 
-WAYS = ("loop", "one process", "local", "ray")
+WAYS = ("loop", "one process", "local", "ray", "select")
 BATCH_SIZE = 1024
 BLOCK_ROWS = 10_000
 WORKERS = 2
 BILLION = 10**9
 CORES = (32, 1_000)
+# Of `koner select`.
+_BUDGET = 100
 _SCANS = 5
 _SAMPLE_INTERVAL = 0.2  # seconds
 # Otherwise these libraries would use all cores.
@@ -137,24 +140,26 @@ def run_one_process(path: Path, model: Path, sentences: int) -> Run:
 
 
 def run_engine(name: str, path: Path, model: Path, sentences: int, block_rows: int) -> Run:
-    """Tag by `koner tag --engine`."""
+    """Tag by `koner tag --engine`, or by `koner select`."""
     with TemporaryDirectory() as folder:
         small_corpus = Path(folder) / "small.jsonl"
         with path.open(encoding="utf-8") as file:
             small_corpus.write_text("".join(islice(file, 2)), encoding="utf-8")
-        start = measure_command(name, small_corpus, Path(folder) / "small", model, 1)
+        start = measure_command(name, small_corpus, Path(folder) / "small", model, 1, 1)
         # At least two blocks per worker, so that the workers are equally busy.
         block_rows = min(block_rows, -(-sentences // (2 * WORKERS)))
-        total = measure_command(name, path, Path(folder) / "all", model, block_rows)
+        total = measure_command(name, path, Path(folder) / "all", model, block_rows, min(_BUDGET, sentences))
     return Run(sentences, total, start)
 
 
-def measure_command(engine: str, path: Path, output: Path, model: Path, block_rows: int) -> Cost:
-    """Run `koner tag --engine` and return the cost of all its processes."""
-    options = ["--engine", engine, "--workers", str(WORKERS), "--threads", "1", "--device", "cpu"]
-    options += ["--model", str(model), "--block-rows", str(block_rows)]
+def measure_command(way: str, path: Path, output: Path, model: Path, block_rows: int, budget: int) -> Cost:
+    """Run a command of koner and return the cost of all its processes."""
+    options = ["--workers", str(WORKERS), "--threads", "1", "--device", "cpu", "--model", str(model)]
+    arguments = ["tag", "--engine", way, *options, "--block-rows", str(block_rows), str(path), str(output)]
+    if way == "select":
+        arguments = ["select", *options, "--budget", str(budget), "--output", str(output), str(path)]
     program = "from koner.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "tag", *options, str(path), str(output)]
+    command = [sys.executable, "-c", program, *arguments]
     # By default Ray runs its actors at a low priority, behind the other work of the machine.
     environment = os.environ | {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
     start = time.perf_counter()

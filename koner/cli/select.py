@@ -60,10 +60,9 @@ def select(
     # Imported on use, as in the other commands.
     from koner.selection.choice import choose
     from koner.selection.pool import read_pool
-    from koner.selection.sources import fingerprints_of
 
     with exit_on_interrupt():
-        excluded = frozenset().union(*map(fingerprints_of, annotated))
+        excluded = _fingerprints(annotated)
         found = read_pool(pool, model, budget, corpus_progress(), excluded, **options)
         if budget > len(found.candidates):
             raise KonerError(
@@ -72,6 +71,16 @@ def select(
         chosen = choose(found.candidates, budget)
         _write(chosen, format_, output, model)
     click.echo(f"{len(chosen):,} chosen from {_describe(found)}", err=True)
+
+
+def _fingerprints(sources: tuple[str, ...]) -> frozenset[bytes]:
+    """Return the fingerprints of the texts of annotated corpora."""
+    if not sources:
+        return frozenset()
+    # It needs packages that reading a pool does not.
+    from koner.selection.sources import fingerprints_of
+
+    return frozenset().union(*map(fingerprints_of, sources))
 
 
 def _describe(pool: Pool) -> str:

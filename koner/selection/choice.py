@@ -11,7 +11,7 @@ from koner.errors import KonerError
 from koner.selection.candidates import Candidate
 
 # What the uncertainty of a word counts for again, each time that a text with the word is chosen.
-DISCOUNT = 0.8
+DISCOUNT = 0.9
 # The power of the number of tokens that the uncertainty of a text is divided by: 0 for the sum over the text, 1 for the
 # mean of its tokens.
 LENGTH_POWER = 0.5
