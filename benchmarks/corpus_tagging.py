@@ -11,6 +11,7 @@ reported separately. Every worker has one thread. The pipeline is slow, so
 
 Prints sentences per second by the clock, and per second of CPU time of all processes of a way, which is also meaningful
 on a busy machine; from the latter follow the hours for a billion sentences on 32 and on 1,000 such cores. Also prints
+the peak memory of the largest process, and
 the costs that do not scale with the workers: the CPU time of the main process of `koner tag` (with few --sentences, the
 difference between small and large --block-rows is the cost of the blocks), and how fast it finds the block boundaries
 in files of lines.
@@ -35,7 +36,7 @@ from typing import Any
 import psutil
 
 from benchmarks.processes import ROOT
-from benchmarks.reporting import describe_machine, format_table, make_parser
+from benchmarks.reporting import MIB, describe_machine, format_table, make_parser
 from koner.bulk.files import CorpusFile
 from koner.bulk.line_rows import count_lines
 from koner.corpus.sources import read_checked, read_source
@@ -58,11 +59,15 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THR
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock, and seconds of CPU time of all processes and of the main process."""
+    """Seconds by the clock, and seconds of CPU time of all processes and of the main process.
+
+    Of a command, also the peak memory of its largest process, in bytes.
+    """
 
     seconds: float
     cpu: float
     main_cpu: float
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,26 +171,30 @@ def measure_command(way: str, path: Path, output: Path, model: Path, block_rows:
     with TemporaryFile() as log:
         process = psutil.Popen(command, cwd=ROOT, env=environment, stderr=log, stdout=subprocess.DEVNULL)
         cpu_times: dict[psutil.Process, float] = {}
+        memory = 0
         while process.poll() is None:
-            sample_cpu_times(process, cpu_times)
+            memory = max(memory, sample_processes(process, cpu_times))
             time.sleep(_SAMPLE_INTERVAL)
         if process.returncode:
             log.seek(0)
             raise KonerError(log.read().decode().strip().splitlines()[-1].removeprefix("koner: "))
-    return Cost(time.perf_counter() - start, sum(cpu_times.values()), cpu_times[process])
+    return Cost(time.perf_counter() - start, sum(cpu_times.values()), cpu_times[process], memory)
 
 
-def sample_cpu_times(process: psutil.Process, cpu_times: dict[psutil.Process, float]) -> None:
-    """Store the CPU time of a process and of each of its descendants.
+def sample_processes(process: psutil.Process, cpu_times: dict[psutil.Process, float]) -> int:
+    """Store the CPU time of a process and of each of its descendants, and return the memory of the largest in bytes.
 
     The workers of Ray descend from a process that does not wait for them, so the CPU time of ended children is lost
     unless it is read while they run.
     """
+    memory = 0
     with suppress(psutil.Error):
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 times = member.cpu_times()
                 cpu_times[member] = times.user + times.system
+                memory = max(memory, member.memory_info().rss)
+    return memory
 
 
 def measure_scan(path: Path) -> float:
@@ -214,8 +223,11 @@ def format_runs(runs: dict[str, Run]) -> str:
     for way, run in runs.items():
         hours = [f"{BILLION / run.rate_per_core / cores / 3600:.1f}" for cores in CORES]
         rates = [f"{run.rate:.1f}", f"{run.rate_per_core:.1f}"]
-        rows.append([way, run.sentences, f"{run.start.seconds:.1f}", *rates, f"{run.total.main_cpu:.2f}", *hours])
-    head = ["way", "sentences", "start, s", "sentences/s", "per second and core", "main process, CPU s"]
+        memory = f"{run.total.memory / MIB:.0f}" if run.total.memory else ""
+        rows.append(
+            [way, run.sentences, f"{run.start.seconds:.1f}", *rates, f"{run.total.main_cpu:.2f}", memory, *hours]
+        )
+    head = ["way", "sentences", "start, s", "sentences/s", "per second and core", "main process, CPU s", "peak MiB"]
     return format_table([*head, *(f"hours for {BILLION:,} on {cores:,} cores" for cores in CORES)], rows)
 
 

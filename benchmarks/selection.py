@@ -11,10 +11,11 @@ of them, and so on for --rounds rounds and each seed. Every model is evaluated o
     select        `koner.selection.choice.choose`, as `koner select` does
 
 A point (strategy, seed, round) is stored in --folder and not computed again, so the benchmark can be interrupted, and
-continued with more rounds or seeds. Prints what the first batch of each strategy holds: tokens, entities, and entities
-that the model of round 0 finds wrongly or not at all. Prints span F1 by number of sentences, and for each strategy the
-fewest sentences with which it reaches the F1 of a random choice of --target sentences. --plot draws the curves against
-sentences and tokens.
+continued with more rounds or seeds. Prints what the first batch of each strategy holds: tokens, entities, entities that
+the model of round 0 finds wrongly or not at all, and, from a pool in which each of 300 sentences occurs nine times with
+other names and nouns, how many of the 300 the batch has. Prints span F1 by number of sentences, and for each strategy
+the fewest sentences with which it reaches the F1 of a random choice of --target sentences. --plot draws the curves
+against sentences and tokens.
 """
 
 from __future__ import annotations
@@ -43,10 +44,12 @@ from koner.labels.bio import Entity
 from koner.labels.klue import KLUE
 from koner.labels.scores import span_scores
 from koner.params import MINI, PARAMS_FILE, Params
+from koner.resources import NAMES
 from koner.selection.candidates import Candidate, find_candidates
 from koner.selection.choice import choose
 from koner.storage.outputs import write_metrics
 from koner.tokens.alignment import align
+from koner.training.augmentation import augment_sentences, read_names
 from koner.training.dataset import WindowDataset
 from koner.training.fit import train
 from koner.validation import read_yaml, validate
@@ -55,6 +58,8 @@ RANDOM, UNCERTAINTY, SELECT = "random", "uncertainty", "select"
 STRATEGIES = (RANDOM, UNCERTAINTY, SELECT)
 # The epoch is chosen by the F1 on these training sentences, which rises to the last one: nothing else is annotated.
 _DEVELOPMENT = 32
+# The sentences that occur several times in another pool, and how often.
+_COPIED, _COPIES = 300, 9
 
 Point = dict[str, Any]
 
@@ -156,17 +161,37 @@ class Simulation:
 
     def _choose(self, strategies: Sequence[str], tagger: Tagger, seed: int, chosen: Sequence[int]) -> dict[str, Any]:
         """Return the batch of the pool that each strategy annotates next."""
-        annotated, step = set(chosen), self.arguments.step
+        annotated = set(chosen)
         # In the order of the random choice.
         rest = [i for i in self._random_order(seed) if i not in annotated]
         candidates = find_candidates(tagger, [self.pool[i].text for i in rest])
         numbers = {id(candidate): i for candidate, i in zip(candidates, rest, strict=True)}
-        batches = {
+        batches = self._batches(candidates)
+        described = {name: self._describe_batch(batches[name], numbers) for name in strategies}
+        if RANDOM in strategies:
+            for name, different in self._count_different(tagger, rest[:_COPIED]).items():
+                described[name]["different"] = different
+        return described
+
+    def _batches(self, candidates: Sequence[Candidate]) -> dict[str, Sequence[Candidate]]:
+        """Return the batch of each strategy from candidates in random order."""
+        step = self.arguments.step
+        by_uncertainty = sorted(candidates, key=lambda candidate: -candidate.normalized_uncertainty)
+        return {
             RANDOM: candidates[:step],
-            UNCERTAINTY: sorted(candidates, key=lambda candidate: -candidate.normalized_uncertainty)[:step],
-            SELECT: choose(candidates, step),
+            UNCERTAINTY: by_uncertainty[:step],
+            SELECT: choose(candidates, min(step, len(candidates))),
         }
-        return {name: self._describe_batch(batches[name], numbers) for name in strategies}
+
+    def _count_different(self, tagger: Tagger, chosen: Sequence[int]) -> dict[str, int]:
+        """Return for each strategy how many of some sentences its batch has, if each occurs several times."""
+        sentences = [self.pool[i] for i in chosen]
+        names = read_names(NAMES, sentences)
+        copies = [s.text for seed in range(_COPIES) for s in augment_sentences(sentences, names, 1, seed)]
+        candidates = find_candidates(tagger, copies)
+        origins = {id(candidate): i % len(sentences) for i, candidate in enumerate(candidates)}
+        shuffled = [candidates[i] for i in np.random.default_rng(0).permutation(len(candidates))]
+        return {name: len({origins[id(c)] for c in batch}) for name, batch in self._batches(shuffled).items()}
 
     def _describe_batch(self, batch: Sequence[Candidate], numbers: dict[int, int]) -> dict[str, Any]:
         chosen = [numbers[id(candidate)] for candidate in batch]
@@ -220,7 +245,7 @@ def make_rows(points: dict[str, list[list[Point]]]) -> list[list[str]]:
 
 def make_batch_rows(starts: Sequence[Point]) -> list[list[str]]:
     """Return the rows of the table of first batches, with the means of the seeds."""
-    units = ("tokens", "entities", "errors")
+    units = ("tokens", "entities", "errors", "different")
     return [
         [name, *(f"{mean(start['next'][name][unit] for start in starts):.0f}" for unit in units)] for name in STRATEGIES
     ]
@@ -271,7 +296,7 @@ def main() -> None:
         for strategy in arguments.strategies
     }
     starts = [simulation.point(RANDOM, seed, 0) for seed in seeds]
-    batch_head = ["first batch", "tokens", "entities", "entities wrong by the model"]
+    batch_head = ["first batch", "tokens", "entities", "entities wrong by the model", "different sentences of copies"]
     print(f"\n{format_table(batch_head, make_batch_rows(starts))}")
     head = ["strategy", "sentences", "tokens", "entities", "span F1", "by seed"]
     print(f"\n{format_table(head, make_rows(points))}\n")

@@ -1,29 +1,30 @@
-"""Candidates for annotation: texts with the uncertainty of a model, and where in the text it lies."""
+"""Candidates for annotation: texts with the uncertainty of a model, and what tells whether they repeat each other."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import re
-from collections import defaultdict
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from koner.text.normalization import compose
 
 if TYPE_CHECKING:
-    from koner.inference.decoding import ScoredEntity, TaggedText
-    from koner.inference.tagger import Tagger, TokenLogits
+    from koner.inference.decoding import ScoredEntity
+    from koner.inference.tagger import Tagger
 
 # A probability below this counts as this.
 _LOWEST_PROBABILITY = 1e-6
-# Uncertain words that a candidate keeps; the others are added to the last one of them.
-_MOST_WORDS = 32
 _SPACE, _DIGITS = re.compile(r"\s+"), re.compile(r"\d+")
-# What words are told apart by: the first two syllables, which a particle seldom belongs to, or else the first run of
-# other letters, or of digits, whichever they are.
-_KEY = re.compile(r"[^\w]*([가-힣]{1,2}|[^\W\d가-힣]+|\d)")
+# What words are compared by: the first two syllables, which a particle seldom belongs to, or else the first run of
+# other letters, or a digit, whichever it is.
+_STEM = re.compile(r"\W*([가-힣]{1,2}|[^\W\d가-힣]+|\d)")
+# At most so many pairs of words are kept of a long text: those with the lowest hashes, a random sample of all.
+_MOST_PAIRS = 64
 _FINGERPRINT_BYTES = 8
 
 
@@ -35,24 +36,19 @@ class Candidate:
         text: The text, as the pool has it.
         entities: The predicted entities.
         tokens: The number of the model's tokens.
-        words: The uncertain words of the text: the key of each and its uncertainty, in nats, the largest first.
-        fingerprint: Equal for texts that differ in white space and numbers only.
+        uncertainty: The negative logarithm of the probability of the predicted tag sequence, in nats. The model has no
+            transition scores: given the text, the tags of the tokens are independent, and the probability of a sequence
+            is the product of theirs.
+        pairs: Hashes of the pairs of neighbouring words.
+        fingerprint: Equal for texts that differ in white space, Unicode form and numbers only.
     """
 
     text: str
     entities: tuple[ScoredEntity, ...]
     tokens: int
-    words: tuple[tuple[str, float], ...]
+    uncertainty: float
+    pairs: tuple[int, ...]
     fingerprint: bytes
-
-    @property
-    def uncertainty(self) -> float:
-        """The negative logarithm of the probability of the predicted tag sequence, in nats.
-
-        The model has no transition scores: given the text, the tags of the tokens are independent, and the probability
-        of a sequence is the product of theirs.
-        """
-        return sum(uncertainty for _, uncertainty in self.words)
 
     @property
     def normalized_uncertainty(self) -> float:
@@ -67,16 +63,27 @@ class Candidate:
 
 def find_candidates(tagger: Tagger, texts: Sequence[str]) -> list[Candidate]:
     """Tag texts, and return a candidate for each, in their order."""
-    logits = tagger.compute_logits(texts)
-    tagged_texts = tagger.decode_all(logits)
-    return [_candidate(*values) for values in zip(texts, logits, tagged_texts, strict=True)]
+    return [
+        Candidate(
+            text,
+            tagged.entities,
+            len(tagged.token_scores),
+            sequence_uncertainty(tagged.token_scores),
+            word_pairs(text),
+            fingerprint(text),
+        )
+        for text, tagged in zip(texts, tagger.tag_all(texts), strict=True)
+    ]
+
+
+def sequence_uncertainty(probabilities: Sequence[float]) -> float:
+    """Return the negative logarithm of the probability of a tag sequence, given the probability of each tag."""
+    return -sum(math.log(max(probability, _LOWEST_PROBABILITY)) for probability in probabilities)
 
 
 def sequence_score(probabilities: Sequence[float]) -> float:
-    """Return the `score` of the candidate with tags of these probabilities."""
-    if not probabilities:
-        return 1.0
-    return math.exp(sum(math.log(max(p, _LOWEST_PROBABILITY)) for p in probabilities) / len(probabilities))
+    """Return the `score` of the candidate with tags of these probabilities; 1 if there are none."""
+    return math.exp(-sequence_uncertainty(probabilities) / max(1, len(probabilities)))
 
 
 def fingerprint(text: str) -> bytes:
@@ -85,32 +92,20 @@ def fingerprint(text: str) -> bytes:
     return hashlib.blake2b(normalized.encode("utf-8", "surrogatepass"), digest_size=_FINGERPRINT_BYTES).digest()
 
 
-def _candidate(text: str, logits: TokenLogits, tagged: TaggedText) -> Candidate:
-    composed = logits.composed.text
-    starts = _word_starts(composed)
-    uncertainties: dict[str, float] = defaultdict(float)
-    for (start, _), probability in zip(logits.windowed_text.offsets, tagged.token_scores, strict=True):
-        uncertainties[_key(composed, starts[start])] -= math.log(max(probability, _LOWEST_PROBABILITY))
-    words = sorted(uncertainties.items(), key=lambda item: -item[1])
-    if len(words) > _MOST_WORDS:
-        rest = sum(value for _, value in words[_MOST_WORDS - 1 :])
-        words[_MOST_WORDS - 1 :] = [(words[_MOST_WORDS - 1][0], rest)]
-    return Candidate(text, tagged.entities, len(tagged.token_tags), tuple(words), fingerprint(text))
+def word_pairs(text: str) -> tuple[int, ...]:
+    """Return the different hashes of the pairs of neighbouring words of a text, at least one.
+
+    The beginning and the end of the text count as words. Words are compared by their first two syllables, or by the
+    first run of other letters; all numbers are equal.
+    """
+    stems = ["", *map(_stem, compose(text).text.split()), ""]
+    hashes = {zlib.crc32(f"{first} {second}".encode("utf-8", "surrogatepass")) for first, second in pairwise(stems)}
+    return tuple(sorted(hashes)[:_MOST_PAIRS])
 
 
-def _word_starts(text: str) -> list[int]:
-    """Return for each code point the start of its word; words are separated by white space."""
-    starts, start = [], 0
-    for i, character in enumerate(text):
-        if character.isspace():
-            start = i + 1
-        starts.append(start)
-    return starts
-
-
-def _key(text: str, start: int) -> str:
-    match = _KEY.match(text, start)
+def _stem(word: str) -> str:
+    match = _STEM.match(word)
     if not match:
-        return text[start : start + 1]
-    key = match.group(1)
-    return "0" if key.isdecimal() else key.casefold()
+        return word[:1]
+    stem = match.group(1)
+    return "0" if stem.isdecimal() else stem.casefold()

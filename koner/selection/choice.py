@@ -10,8 +10,8 @@ from itertools import count
 from koner.errors import KonerError
 from koner.selection.candidates import Candidate
 
-# What the uncertainty of a word counts for again, each time that a text with the word is chosen.
-DISCOUNT = 0.9
+# What a pair of words counts for again, each time that a text with the pair is chosen.
+REPETITION = 0.5
 # The power of the number of tokens that the uncertainty of a text is divided by: 0 for the sum over the text, 1 for the
 # mean of its tokens.
 LENGTH_POWER = 0.5
@@ -64,20 +64,18 @@ class CandidateHeap:
 
 def value(candidate: Candidate) -> float:
     """Return what a candidate is worth alone: its uncertainty, divided by a power of its length."""
-    return candidate.uncertainty / _length(candidate)
-
-
-def _length(candidate: Candidate) -> float:
-    return float(max(1, candidate.tokens) ** LENGTH_POWER)
+    return candidate.uncertainty / float(max(1, candidate.tokens) ** LENGTH_POWER)
 
 
 def choose(candidates: Sequence[Candidate], budget: int) -> list[Candidate]:
     """Choose a batch for annotation.
 
-    The batch grows by the candidate that adds most: the sum of the uncertainties of its words, divided by a power of
-    its length. The uncertainty of a word counts for `DISCOUNT` again for each chosen text that has the word, so that a
-    name or a phrase is not annotated over and over. What a candidate adds can only fall, so those that fell are
-    computed again only when they come first (lazy greedy maximization, Minoux 1978).
+    The batch grows by the candidate with the highest product of value and novelty. The novelty is the mean over the
+    pairs of neighbouring words of a text, each of which counts for `REPETITION` again for each chosen text that has it.
+    So a sentence that differs from a chosen one in a name only is worth little more than half.
+
+    Novelty can only fall while the batch grows, so it is computed again only for the candidate that comes first (lazy
+    greedy maximization, Minoux 1978).
 
     Args:
         candidates: The candidates; of equal ones, the first is chosen.
@@ -91,11 +89,11 @@ def choose(candidates: Sequence[Candidate], budget: int) -> list[Candidate]:
     """
     if budget > len(candidates):
         raise KonerError(f"--budget: {budget} is more than the {len(candidates)} texts to choose from")
-    seen: Counter[str] = Counter()
+    seen: Counter[int] = Counter()
 
     def gain(candidate: Candidate) -> float:
-        total = sum(uncertainty * DISCOUNT ** seen[word] for word, uncertainty in candidate.words)
-        return total / _length(candidate)
+        novelty = sum(REPETITION ** seen[pair] for pair in candidate.pairs) / len(candidate.pairs)
+        return value(candidate) * novelty
 
     queue = [(-value(candidate), i) for i, candidate in enumerate(candidates)]
     heapq.heapify(queue)
@@ -108,5 +106,5 @@ def choose(candidates: Sequence[Candidate], budget: int) -> list[Candidate]:
             continue
         heapq.heappop(queue)
         chosen.append(candidates[i])
-        seen.update(word for word, _ in candidates[i].words)
+        seen.update(candidates[i].pairs)
     return chosen

@@ -1,35 +1,34 @@
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from koner.errors import KonerError
-from koner.selection.candidates import Candidate, fingerprint
-from koner.selection.choice import DISCOUNT, LENGTH_POWER, CandidateHeap, choose, value
+from koner.selection.candidates import Candidate, fingerprint, word_pairs
+from koner.selection.choice import REPETITION, CandidateHeap, choose, value
 
 
-def candidate(text, tokens=4, **words):
-    ordered = tuple(sorted(words.items(), key=lambda item: -item[1]))
-    return Candidate(text, (), tokens, ordered, fingerprint(text))
+def candidate(text, uncertainty=1.0, tokens=4):
+    return Candidate(text, (), tokens, uncertainty, word_pairs(text), fingerprint(text))
 
 
 def random_candidates(count):
     draw = np.random.default_rng(0)
-    uncertainties = [dict(zip(draw.permutation(list("abcdefgh")), draw.random(3), strict=False)) for _ in range(count)]
-    return [candidate(f"문장 {chr(0xAC00 + i)}", 3 + i % 40, **words) for i, words in enumerate(uncertainties)]
+    texts = [" ".join(draw.choice(list("가나다라마바사"), 5)) + f" {chr(0xAC00 + i)}" for i in range(count)]
+    return [candidate(text, draw.random(), 3 + i % 40) for i, text in enumerate(texts)]
 
 
 def choose_plainly(candidates, budget):
     """The choice without the queue: the gain of every candidate is computed in each step."""
-    chosen, seen = [], dict.fromkeys("abcdefgh", 0)
+    chosen = []
     while len(chosen) < budget:
+        seen = Counter(pair for c in chosen for pair in c.pairs)
         gains = [
-            (sum(u * DISCOUNT ** seen[w] for w, u in c.words) / c.tokens**LENGTH_POWER, -i)
+            (value(c) * np.mean([REPETITION ** seen[pair] for pair in c.pairs]), -i)
             for i, c in enumerate(candidates)
             if c not in chosen
         ]
-        best = candidates[-max(gains)[1]]
-        chosen.append(best)
-        for word, _ in best.words:
-            seen[word] += 1
+        chosen.append(candidates[-max(gains)[1]])
     return chosen
 
 
@@ -39,9 +38,10 @@ def test_the_choice_maximizes_what_each_step_adds():
 
 
 def test_a_batch_is_not_many_times_the_same_sentence():
-    same = [candidate(f"홍길동은 {place}에 갔다", 홍길=2.0) for place in "가나다라마바사아자차"]
-    others = [candidate(f"다른 {name}", **{name: 1.5}) for name in ("김철", "이영", "박민")]
-    chosen = choose([*same, *others], 6)
+    names = ["김영희", "박철수", "이민호", "최지우", "정하나", "강두리", "조세호", "윤네모", "장다섯", "임여섯"]
+    same = [candidate(f"어제 밤에 {name} 선수가 넣은 골로 이겼다", 2.0) for name in names]
+    others = [candidate(text, 1.5) for text in ("비가 온다", "정부는 말했다", "서울로 간다")]
+    chosen = choose([*same, *others], 5)
     assert chosen[0] is same[0]
     assert {c.text for c in others} <= {c.text for c in chosen}
 
@@ -63,13 +63,13 @@ def test_the_heap_keeps_the_highest_values_of_a_stream():
 def test_duplicates_and_annotated_texts_are_left_out():
     texts = ["주문 1234는  3시에 왔다", "주문 99는 3시에 왔다", "주문은 왔다", "아직 안 왔다"]
     heap = CandidateHeap(10, frozenset([fingerprint("주문은 왔다\n")]))
-    heap.add(candidate(text, 주문=1.0) for text in texts)
+    heap.add(candidate(text) for text in texts)
     assert [c.text for c in heap.candidates()] == [texts[0], texts[3]]
     assert (heap.duplicates, heap.annotated) == (1, 1)
 
 
 def test_a_text_that_left_the_heap_stays_out_when_it_comes_again():
-    low, high = candidate("낮다", 낮다=0.1), [candidate(f"높다 {c}", **{c: 1.0}) for c in "가나"]
+    low, high = candidate("낮다", 0.1), [candidate(f"높다 {c}") for c in "가나"]
     heap = CandidateHeap(2)
     heap.add([low, *high, low])
     assert heap.candidates() == high
