@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -52,12 +53,30 @@ def test_a_budget_above_the_number_of_candidates_is_refused():
 
 
 def test_the_heap_keeps_the_highest_values_of_a_stream():
-    candidates = random_candidates(200)
+    candidates = [candidate(f"{chr(0xAC00 + i)}{i} 낱말", c.uncertainty) for i, c in enumerate(random_candidates(200))]
+    candidates = [replace(c, pairs=(i,)) for i, c in enumerate(candidates)]
     heap = CandidateHeap(20)
     for start in range(0, 200, 7):
         heap.add(candidates[start : start + 7])
         assert len(heap) <= 20
     assert heap.candidates() == sorted(candidates, key=lambda c: -value(c))[:20]
+
+
+def test_texts_of_one_pattern_do_not_crowd_out_the_others():
+    lines = [f"사용자 {chr(0xAC00 + i)}{chr(0xAC00 + i)} 님이 방에 들어왔다" for i in range(3000)]
+    others = [f"{chr(0xB000 + i)}{chr(0xB000 + i)} {chr(0xB400 + i)}{chr(0xB400 + i)}" for i in range(300)]
+    heap = CandidateHeap(1000)
+    heap.add(candidate(text, 2.0) for text in lines[:1500])
+    heap.add(candidate(text, 1.5) for text in others)
+    heap.add(candidate(text, 2.0) for text in lines[1500:])
+    assert {*others} <= {c.text for c in heap.candidates()}
+    assert len(heap) == 1000
+
+
+def test_the_heap_forgets_the_pairs_of_texts_that_left():
+    heap = CandidateHeap(10)
+    heap.add(random_candidates(100))
+    assert heap._pairs == Counter(pair for c in heap.candidates() for pair in c.pairs)
 
 
 def test_duplicates_and_annotated_texts_are_left_out():
