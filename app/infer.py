@@ -123,4 +123,6 @@ def _tag(texts: list[str]) -> list[TaggedText]:
         )
         raise Problem(422, detail, [FieldError(pointer="#/text", detail=detail)]) from None
     tagging.record(texts, tagged_texts)
+    if feedback := current_serving().feedback:
+        feedback.record(texts, tagged_texts)
     return tagged_texts

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter as LabelCounts
+from collections.abc import Sequence
 
 from flask import Flask, Response, g, request, request_started
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app import metrics_files
+from koner.inference.tagger import TaggedText
 from koner.release.locking import ModelFolder
+from koner.selection.candidates import sequence_score
 
 metrics_files.install()
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _WINDOWS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+_SCORE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1)
 _TOKENS_BUCKETS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 
 REQUESTS = Counter("koner_requests", "Requests answered.", ["method", "path", "status"])
@@ -36,6 +41,14 @@ QUEUED_TOKENS = Gauge(
     multiprocess_mode="livesum",
 )
 ENTITIES = Counter("koner_entities", "Entities found, by type.", ["type"])
+TEXT_SCORES = Histogram(
+    "koner_text_score",
+    "Scores of the texts: the geometric mean of the probabilities of a text's tags.",
+    buckets=_SCORE_BUCKETS,
+)
+CHARACTERS = Counter("koner_characters", "Characters (code points) of the texts.")
+TOKENS = Counter("koner_tokens", "Tokens of the texts, without special tokens.")
+UNKNOWN_TOKENS = Counter("koner_unknown_tokens", "Tokens of the texts that the vocabulary lacks.")
 REJECTED_REQUESTS = Counter("koner_rejected", "Requests rejected with 503 because the queue was full.")
 MODEL = Gauge(
     "koner_model_info", "1 for each model in service, by hash.", ["hash", "locked"], multiprocess_mode="livemax"
@@ -82,6 +95,17 @@ def observe_batch(windows: int, tokens: int, seconds: float) -> None:
     BATCH_WINDOWS.observe(windows)
     BATCH_TOKENS.observe(tokens)
     BATCH_SECONDS.observe(seconds)
+
+
+def observe_texts(texts: Sequence[str], tagged_texts: Sequence[TaggedText]) -> None:
+    """Record texts that have been tagged: their entities, and what else `koner drift` compares."""
+    for tagged in tagged_texts:
+        TEXT_SCORES.observe(sequence_score(tagged.token_scores))
+    labels = LabelCounts(entity.label for tagged in tagged_texts for entity in tagged.entities)
+    for label, count in labels.items():
+        ENTITIES.labels(label).inc(count)
+    CHARACTERS.inc(sum(map(len, texts)))
+    TOKENS.inc(sum(len(tagged.token_tags) for tagged in tagged_texts))
 
 
 def show_model(model: ModelFolder, is_reload_refused: bool = False) -> None:

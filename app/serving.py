@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from flask import Flask, current_app
 
 from app import metrics
+from app.feedback import Feedback, create_feedback
 from app.preload import WARM_UP_TEXT, VerifiedModel, preloaded_model, verify_model
 from app.settings import Settings
+from koner.drift.unknown import unknown_id
 from koner.inference.batching import Batcher
-from koner.inference.tagger import Tagger
+from koner.inference.tagger import EncodedText, Tagger
 from koner.labels.styles import STYLES_FILE, LabelStyle, read_styles
 
 _EXTENSION = "koner"
@@ -30,12 +33,14 @@ class Serving(VerifiedModel):
         tagger: The loaded model.
         batcher: The batcher of all requests.
         styles: The names and colours of the model's types, in the order to show them.
+        feedback: The folder for texts with low scores, if the settings name one.
         refusal: Why the model that was to replace this one was refused, if the last reload failed.
     """
 
     tagger: Tagger
     batcher: Batcher
     styles: tuple[LabelStyle, ...]
+    feedback: Feedback | None = None
     refusal: str | None = None
 
 
@@ -65,7 +70,25 @@ def start_serving(settings: Settings, tagger: Tagger | None = None) -> Serving:
     refusal = preloaded.refusal if preloaded else None
     metrics.show_model(verified.model, refusal is not None)
     batcher = _create_batcher(source, verified.settings)
-    return Serving(verified.settings, verified.model, verified.facts, source, batcher, styles, refusal)
+    feedback = create_feedback(verified.settings, verified.model.hash)
+    return Serving(verified.settings, verified.model, verified.facts, source, batcher, styles, feedback, refusal)
+
+
+class _CountingTagger(Tagger):
+    """A tagger that counts the unknown tokens of the texts that it reads in the metrics; it shares another's model."""
+
+    def __init__(self, tagger: Tagger) -> None:
+        vars(self).update(vars(tagger))
+        self._unknown_id = unknown_id(tagger.tokenizer.backend)
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        encoded_texts = super().encode(texts)
+        if self._unknown_id is not None:
+            # A token in two windows counts twice; few texts have any.
+            windows = (window for text in encoded_texts for window in text.windows)
+            if count := sum(window.input_ids.count(self._unknown_id) for window in windows):
+                metrics.UNKNOWN_TOKENS.inc(count)
+        return encoded_texts
 
 
 def _create_batcher(tagger: Tagger, settings: Settings) -> Batcher:
@@ -74,7 +97,7 @@ def _create_batcher(tagger: Tagger, settings: Settings) -> Batcher:
         metrics.QUEUED_TOKENS.set(batcher.queued_tokens)
 
     batcher = Batcher(
-        tagger,
+        _CountingTagger(tagger),
         max_queued_tokens=settings.queue_tokens,
         max_tokens=settings.request_tokens,
         batch_tokens=settings.batch_tokens,

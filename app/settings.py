@@ -176,6 +176,28 @@ class Settings(BaseSettings):
     )
     log_text: bool = Field(default=False, title="also log the texts of requests")
 
+    feedback: Path | None = Field(
+        default=None,
+        title="folder in which texts with low scores are kept for annotation, as `koner select` reads it; by default "
+        "no text is kept",
+        description="a path",
+    )
+    feedback_score: float = Field(
+        default=0.9,
+        gt=0,
+        le=1,
+        title="score below which a text is kept in `KONER_FEEDBACK`: the geometric mean of its tags' probabilities",
+    )
+    feedback_share: float = Field(
+        default=0.1, gt=0, le=1, title="share of these texts that is kept in `KONER_FEEDBACK`, drawn at random"
+    )
+    feedback_bytes: int = Field(
+        default=10_000_000,
+        ge=100_000,
+        le=1_000_000_000_000,
+        title="maximum size of the files in `KONER_FEEDBACK` in bytes; the oldest are deleted",
+    )
+
     @field_validator("tokens", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:

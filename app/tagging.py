@@ -38,10 +38,8 @@ def tag_texts(texts: Sequence[str]) -> list[TaggedText]:
 
 def record(texts: Sequence[str], tagged_texts: Sequence[TaggedText]) -> None:
     """Record the texts of the current request and their entities in the metrics and the access log."""
-    labels = [entity.label for tagged_text in tagged_texts for entity in tagged_text.entities]
-    for label in labels:
-        metrics.ENTITIES.labels(label).inc()
-    access_log.record_texts(texts, len(labels))
+    metrics.observe_texts(texts, tagged_texts)
+    access_log.record_texts(texts, sum(len(tagged_text.entities) for tagged_text in tagged_texts))
 
 
 def _unavailable(detail: str) -> Problem:

@@ -4,12 +4,14 @@
 
 The corpus is JSON lines: the sentences of the sample corpus, repeated under new ids. `loop` is the simplest program, a
 loop over transformers' pipeline. `one process` calls the project's tagger with a thousand sentences at a time. `local`
-and `ray` run `koner tag --engine` with two workers, from the start of the program to its end; a run over one block
-measures their start, which is reported separately. Every worker has one thread. The pipeline is slow, so
+and `ray` run `koner tag --engine` with two workers, from the start of the program to its end, and `select` runs
+`koner select`, which tags the corpus to choose from it; a run over two sentences measures their start, which is
+reported separately. Every worker has one thread. The pipeline is slow, so
 --loop-sentences limits the sentences of `loop`; its rate does not depend on their number.
 
 Prints sentences per second by the clock, and per second of CPU time of all processes of a way, which is also meaningful
 on a busy machine; from the latter follow the hours for a billion sentences on 32 and on 1,000 such cores. Also prints
+the peak memory of the largest process, and
 the costs that do not scale with the workers: the CPU time of the main process of `koner tag` (with few --sentences, the
 difference between small and large --block-rows is the cost of the blocks), and how fast it finds the block boundaries
 in files of lines.
@@ -34,19 +36,21 @@ from typing import Any
 import psutil
 
 from benchmarks.processes import ROOT
-from benchmarks.reporting import describe_machine, format_table, make_parser
+from benchmarks.reporting import MIB, describe_machine, format_table, make_parser
 from koner.bulk.files import CorpusFile
 from koner.bulk.line_rows import count_lines
 from koner.corpus.sources import read_checked, read_source
 from koner.errors import KonerError, exit_on_error
 from koner.params import SAMPLE
 
-WAYS = ("loop", "one process", "local", "ray")
+WAYS = ("loop", "one process", "local", "ray", "select")
 BATCH_SIZE = 1024
 BLOCK_ROWS = 10_000
 WORKERS = 2
 BILLION = 10**9
 CORES = (32, 1_000)
+# Of `koner select`.
+_BUDGET = 100
 _SCANS = 5
 _SAMPLE_INTERVAL = 0.2  # seconds
 # Otherwise these libraries would use all cores.
@@ -55,11 +59,15 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THR
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds by the clock, and seconds of CPU time of all processes and of the main process."""
+    """Seconds by the clock, and seconds of CPU time of all processes and of the main process.
+
+    Of a command, also the peak memory of its largest process, in bytes.
+    """
 
     seconds: float
     cpu: float
     main_cpu: float
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,50 +145,56 @@ def run_one_process(path: Path, model: Path, sentences: int) -> Run:
 
 
 def run_engine(name: str, path: Path, model: Path, sentences: int, block_rows: int) -> Run:
-    """Tag by `koner tag --engine`."""
+    """Tag by `koner tag --engine`, or by `koner select`."""
     with TemporaryDirectory() as folder:
         small_corpus = Path(folder) / "small.jsonl"
         with path.open(encoding="utf-8") as file:
             small_corpus.write_text("".join(islice(file, 2)), encoding="utf-8")
-        start = measure_command(name, small_corpus, Path(folder) / "small", model, 1)
+        start = measure_command(name, small_corpus, Path(folder) / "small", model, 1, 1)
         # At least two blocks per worker, so that the workers are equally busy.
         block_rows = min(block_rows, -(-sentences // (2 * WORKERS)))
-        total = measure_command(name, path, Path(folder) / "all", model, block_rows)
+        total = measure_command(name, path, Path(folder) / "all", model, block_rows, min(_BUDGET, sentences))
     return Run(sentences, total, start)
 
 
-def measure_command(engine: str, path: Path, output: Path, model: Path, block_rows: int) -> Cost:
-    """Run `koner tag --engine` and return the cost of all its processes."""
-    options = ["--engine", engine, "--workers", str(WORKERS), "--threads", "1", "--device", "cpu"]
-    options += ["--model", str(model), "--block-rows", str(block_rows)]
+def measure_command(way: str, path: Path, output: Path, model: Path, block_rows: int, budget: int) -> Cost:
+    """Run a command of koner and return the cost of all its processes."""
+    options = ["--workers", str(WORKERS), "--threads", "1", "--device", "cpu", "--model", str(model)]
+    arguments = ["tag", "--engine", way, *options, "--block-rows", str(block_rows), str(path), str(output)]
+    if way == "select":
+        arguments = ["select", *options, "--budget", str(budget), "--output", str(output), str(path)]
     program = "from koner.cli.main import main; main()"
-    command = [sys.executable, "-c", program, "tag", *options, str(path), str(output)]
+    command = [sys.executable, "-c", program, *arguments]
     # By default Ray runs its actors at a low priority, behind the other work of the machine.
     environment = os.environ | {"RAY_ADDRESS": "local", "RAY_worker_niceness": "0"}
     start = time.perf_counter()
     with TemporaryFile() as log:
         process = psutil.Popen(command, cwd=ROOT, env=environment, stderr=log, stdout=subprocess.DEVNULL)
         cpu_times: dict[psutil.Process, float] = {}
+        memory = 0
         while process.poll() is None:
-            sample_cpu_times(process, cpu_times)
+            memory = max(memory, sample_processes(process, cpu_times))
             time.sleep(_SAMPLE_INTERVAL)
         if process.returncode:
             log.seek(0)
             raise KonerError(log.read().decode().strip().splitlines()[-1].removeprefix("koner: "))
-    return Cost(time.perf_counter() - start, sum(cpu_times.values()), cpu_times[process])
+    return Cost(time.perf_counter() - start, sum(cpu_times.values()), cpu_times[process], memory)
 
 
-def sample_cpu_times(process: psutil.Process, cpu_times: dict[psutil.Process, float]) -> None:
-    """Store the CPU time of a process and of each of its descendants.
+def sample_processes(process: psutil.Process, cpu_times: dict[psutil.Process, float]) -> int:
+    """Store the CPU time of a process and of each of its descendants, and return the memory of the largest in bytes.
 
     The workers of Ray descend from a process that does not wait for them, so the CPU time of ended children is lost
     unless it is read while they run.
     """
+    memory = 0
     with suppress(psutil.Error):
         for member in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
                 times = member.cpu_times()
                 cpu_times[member] = times.user + times.system
+                memory = max(memory, member.memory_info().rss)
+    return memory
 
 
 def measure_scan(path: Path) -> float:
@@ -209,8 +223,11 @@ def format_runs(runs: dict[str, Run]) -> str:
     for way, run in runs.items():
         hours = [f"{BILLION / run.rate_per_core / cores / 3600:.1f}" for cores in CORES]
         rates = [f"{run.rate:.1f}", f"{run.rate_per_core:.1f}"]
-        rows.append([way, run.sentences, f"{run.start.seconds:.1f}", *rates, f"{run.total.main_cpu:.2f}", *hours])
-    head = ["way", "sentences", "start, s", "sentences/s", "per second and core", "main process, CPU s"]
+        memory = f"{run.total.memory / MIB:.0f}" if run.total.memory else ""
+        rows.append(
+            [way, run.sentences, f"{run.start.seconds:.1f}", *rates, f"{run.total.main_cpu:.2f}", memory, *hours]
+        )
+    head = ["way", "sentences", "start, s", "sentences/s", "per second and core", "main process, CPU s", "peak MiB"]
     return format_table([*head, *(f"hours for {BILLION:,} on {cores:,} cores" for cores in CORES)], rows)
 
 

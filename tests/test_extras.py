@@ -157,6 +157,8 @@ def test_the_wheel_alone_serves(installed, checkout):
     [
         (["tag", "--engine", "local", "texts.txt", "out"], r"\w+ is not installed; pip install 'koner\[bulk\]'"),
         (["tag", "--engine", "ray", "texts.txt", "out"], r"\w+ is not installed; pip install 'koner\[(ray|bulk)\]'"),
+        (["select", "texts.txt", "--budget", "1"], r"\w+ is not installed; pip install 'koner\[bulk\]'"),
+        (["drift", "texts.txt", "texts.txt"], r"\w+ is not installed; pip install 'koner\[(train|bulk)\]'"),
         (["compare", "main", "workspace"], r"\w+ is not installed; pip install 'koner\[(train|bulk)\]'"),
         (["serve", "--rev", "main"], r"dvc is not installed; pip install 'koner\[train\]'"),
     ],

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from multiprocessing.connection import wait as wait_for_connections
 from threading import Thread
+from typing import Any, Protocol, TypeVar
 
 from koner.bulk.blocks import Block
 from koner.bulk.folder import Folder
 from koner.bulk.plan import Plan
 from koner.bulk.tagging import BlockResult, BlockTagger, ModelSpec
 from koner.errors import KonerError
+from koner.hardware import default_device, usable_cores
 
 # Blocks assigned per worker, so that a worker that finishes one has the next at once.
 _BLOCKS_PER_WORKER = 2
 # Deaths of workers in a row, without a finished block in between, that end the run.
 _MAX_DEATHS = 3
 
-_tagger: BlockTagger
+
+class Result(Protocol):
+    """The result of a block: it has the block's number."""
+
+    @property
+    def number(self) -> int:
+        """The number of the block."""
+
+
+R = TypeVar("R", bound=Result)
+
+_process: Callable[[Block], Any]
 
 
 def run(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec, workers: int) -> Iterator[BlockResult]:
     """Tag blocks in worker processes, and yield each block's result when it is finished.
-
-    A worker that dies is replaced, and its blocks are assigned again.
 
     Args:
         plan: The plan of the run.
@@ -39,13 +51,29 @@ def run(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec, worke
         workers: The number of processes.
 
     Raises:
+        KonerError: As `run_blocks` does.
+    """
+    return run_blocks(partial(BlockTagger, replace(plan, blocks=[]), folder, model.load), blocks, workers)
+
+
+def run_blocks(make: Callable[[], Callable[[Block], R]], blocks: list[Block], workers: int) -> Iterator[R]:
+    """Process blocks in worker processes, and yield each block's result when it is finished.
+
+    A worker that dies is replaced, and its blocks are assigned again.
+
+    Args:
+        make: Called once in each worker; returns the function that processes a block there.
+        blocks: The blocks.
+        workers: The number of processes.
+
+    Raises:
         KonerError: If the input can't be read or the output can't be written, or workers die again and again.
     """
     remaining = {block.number: block for block in blocks}
     deaths = 0
     while remaining:
         try:
-            for result in _run_pool(plan, list(remaining.values()), folder, model, workers):
+            for result in _run_pool(make, list(remaining.values()), workers):
                 deaths = 0
                 del remaining[result.number]
                 yield result
@@ -58,21 +86,28 @@ def run(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec, worke
                 ) from None
 
 
-def _run_pool(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec, workers: int) -> Iterator[BlockResult]:
+def default_workers(model: ModelSpec) -> int:
+    """Return how many processes a model has by default: one for each of the cores that its threads leave, or one GPU.
+
+    Ray is the engine for several GPUs.
+    """
+    return max(1, usable_cores() // model.threads) if (model.device or default_device()) == "cpu" else 1
+
+
+def _run_pool(make: Callable[[], Callable[[Block], R]], blocks: list[Block], workers: int) -> Iterator[R]:
     # A forked worker would inherit locks that threads of fsspec or Arrow hold, but not these threads.
     context = multiprocessing.get_context("spawn")
-    arguments = (replace(plan, blocks=[]), folder, model)
-    pool = ProcessPoolExecutor(min(workers, len(blocks)), context, _initialize_worker, arguments)
+    pool = ProcessPoolExecutor(min(workers, len(blocks)), context, _initialize_worker, (make,))
     try:
         queue = iter(blocks)
-        running: set[Future[BlockResult]] = {
-            pool.submit(_tag, block) for block in islice(queue, workers * _BLOCKS_PER_WORKER)
+        running: set[Future[R]] = {
+            pool.submit(_process_block, block) for block in islice(queue, workers * _BLOCKS_PER_WORKER)
         }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for future in done:
                 yield future.result()
-            running |= {pool.submit(_tag, block) for block in islice(queue, len(done))}
+            running |= {pool.submit(_process_block, block) for block in islice(queue, len(done))}
     except BaseException:
         # An error or Ctrl-C ends the run at once, without waiting for blocks that are being tagged.
         for process in multiprocessing.active_children():
@@ -82,9 +117,9 @@ def _run_pool(plan: Plan, blocks: list[Block], folder: Folder, model: ModelSpec,
         pool.shutdown(cancel_futures=True)
 
 
-def _initialize_worker(plan: Plan, folder: Folder, model: ModelSpec) -> None:
-    global _tagger
-    _tagger = BlockTagger(plan, folder, model.load)
+def _initialize_worker(make: Callable[[], Callable[[Block], Any]]) -> None:
+    global _process
+    _process = make()
     Thread(target=_exit_with_parent, daemon=True).start()
 
 
@@ -95,5 +130,5 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _tag(block: Block) -> BlockResult:
-    return _tagger(block)
+def _process_block(block: Block) -> Any:
+    return _process(block)

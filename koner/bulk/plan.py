@@ -14,7 +14,7 @@ from koner.bulk import line_rows, parquet_rows
 from koner.bulk.addresses import absolute_address, translate_errors
 from koner.bulk.blocks import Block, Piece, read_blocks, split_into_blocks, write_blocks
 from koner.bulk.choices import InputFormat
-from koner.bulk.files import CorpusFile, changed_error, find_corpus_files, fingerprint
+from koner.bulk.files import CorpusFile, changed_error, check_version, find_corpus_files, fingerprint
 from koner.bulk.folder import BLOCKS, COLUMNS, MANIFEST, RUN_FOLDER, Folder
 from koner.bulk.rows import Batch
 from koner.errors import KonerError
@@ -65,6 +65,21 @@ class Plan:
         """Yield the rows of a piece of the input in batches."""
         return _READERS[self.manifest.format](piece, self.columns, self.manifest.column)
 
+    def read_block(self, block: Block) -> Iterator[Batch]:
+        """Yield the rows of a block in batches.
+
+        Raises:
+            KonerError: If the input can't be read or is not the one that was planned.
+        """
+        for piece in block.pieces:
+            try:
+                with translate_errors(piece.address):
+                    yield from self.read(piece)
+            except KonerError:
+                check_version(piece.address, piece.version)  # the reason for most errors, if it has changed
+                raise
+            check_version(piece.address, piece.version)
+
 
 _READERS = {"parquet": parquet_rows.read, "jsonl": line_rows.read_json, "text": line_rows.read_text}
 
@@ -114,6 +129,24 @@ def prepare_plan(
     plan = _create_plan(manifest, files)
     _store_plan(plan, folder)
     return plan
+
+
+def plan_reading(source: str, input_format: InputFormat | None, column: str, block_rows: int) -> Plan:
+    """Create the plan of a run that only reads: it is not stored, and no model is part of it.
+
+    Args:
+        source: The address of the corpus.
+        input_format: The format of the files; None to infer it from their extensions.
+        column: The column that holds the texts.
+        block_rows: The number of rows per block.
+
+    Raises:
+        KonerError: If the input can't be read.
+    """
+    source = absolute_address(source)
+    format_, files = find_corpus_files(source, input_format)
+    manifest = Manifest(source, fingerprint(files), format_, column, "", block_rows, "", 0.0, None, "codepoint")
+    return _create_plan(manifest, files)
 
 
 def check_input(plan: Plan) -> None:

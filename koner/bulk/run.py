@@ -18,7 +18,6 @@ from koner.bulk.folder import Folder
 from koner.bulk.plan import REJECTED, Plan, check_input, count_rejected_rows, finished_blocks, prepare_plan
 from koner.bulk.tagging import BlockResult, ModelSpec, hash_model
 from koner.errors import KonerError
-from koner.hardware import default_device, usable_cores
 
 _Engine = Callable[[Plan, list[Block], Folder, ModelSpec], Iterator[BlockResult]]
 
@@ -107,6 +106,4 @@ def tag_corpus(
 def _start_engine(name: EngineName, workers: int | None, model: ModelSpec, stack: ExitStack) -> _Engine:
     if name == "ray":
         return partial(ray_data.run, stack.enter_context(ray_data.connect()), workers=workers)
-    # One worker per GPU; Ray is the engine for several GPUs.
-    default_workers = usable_cores() // model.threads if (model.device or default_device()) == "cpu" else 1
-    return partial(local.run, workers=workers or max(1, default_workers))
+    return partial(local.run, workers=workers or local.default_workers(model))

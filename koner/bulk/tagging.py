@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from koner.bulk.addresses import translate_errors
 from koner.bulk.blocks import Block
-from koner.bulk.files import check_version
 from koner.bulk.folder import Folder
 from koner.bulk.plan import REJECTED, Plan
-from koner.bulk.rows import REJECTED_SCHEMA, Batch
+from koner.bulk.rows import REJECTED_SCHEMA
 from koner.errors import KonerError
 from koner.inference.answers import AnswerEntity, build_answers
 from koner.release.hashing import folder_hash
@@ -118,7 +117,7 @@ class BlockTagger:
             # Closed before the output: if the output file exists, the rejected rows are complete.
             rejected_stack = stack.enter_context(ExitStack())
             rejected: _Output | None = None
-            for batch in self._read_batches(block):
+            for batch in self._plan.read_block(block):
                 entities = pa.array(self._tag_texts(batch.texts), pa.list_(ENTITY))
                 output.write(batch.table.append_column(entities_field, entities))
                 if batch.rejected:
@@ -133,20 +132,10 @@ class BlockTagger:
             tagged = parquet.metadata.num_rows
         return BlockResult(block.number, tagged, block.rows - tagged)
 
-    def _read_batches(self, block: Block) -> Iterator[Batch]:
-        for piece in block.pieces:
-            try:
-                with translate_errors(piece.address):
-                    yield from self._plan.read(piece)
-            except KonerError:
-                check_version(piece.address, piece.version)  # the reason for most errors, if it has changed
-                raise
-            check_version(piece.address, piece.version)
-
     def _tag_texts(self, texts: list[str]) -> Iterator[list[dict[str, Any]]]:
         tagger = self._tagger = self._tagger or self._load()
         manifest = self._plan.manifest
-        for group in _group_texts(texts):
+        for group in group_texts(texts):
             answers = build_answers(
                 group,
                 [tagged.entities for tagged in tagger.tag_all(group)],
@@ -202,7 +191,7 @@ def _open_output(folder: Folder, name: str, schema: pa.Schema) -> Iterator[_Outp
             writer.close()
 
 
-def _group_texts(texts: list[str]) -> Iterator[list[str]]:
+def group_texts(texts: list[str]) -> Iterator[list[str]]:
     """Divide texts into groups of at most `_GROUP_CHARACTERS` characters, or of one longer text."""
     group: list[str] = []
     size = 0

@@ -8,9 +8,11 @@ from koner.cli.agree import agree
 from koner.cli.audit import audit
 from koner.cli.compare import compare
 from koner.cli.convert import convert
+from koner.cli.drift import drift
 from koner.cli.inspect import inspect
 from koner.cli.label_config import label_config
 from koner.cli.recipe import recipe
+from koner.cli.select import select
 from koner.cli.serve import serve
 from koner.cli.tag import tag
 from koner.console import escape_unencodable
@@ -32,5 +34,5 @@ def main() -> None:
     escape_unencodable()
 
 
-for command in (recipe, inspect, convert, audit, agree, compare, tag, label_config, serve):
+for command in (recipe, inspect, convert, audit, agree, compare, tag, select, drift, label_config, serve):
     main.add_command(command)

@@ -146,7 +146,7 @@ def tag(
         raise click.UsageError("--format label-studio takes no --offsets: Label Studio counts code points")
     if config and format_ != LABEL_STUDIO:
         raise click.UsageError("--label-config needs --format label-studio")
-    with _exit_on_interrupt(), ExitStack() as open_files:
+    with exit_on_interrupt(), ExitStack() as open_files:
         if sys.stdout is None:
             raise KonerError("the results can't be written: standard output is closed")
         chunks = _open_chunks(texts, files or (() if texts else ("-",)), open_files)
@@ -183,7 +183,7 @@ def _check_labels(model: Path, labels: tuple[str, ...]) -> tuple[str, ...]:
     from koner.labels.label_set import LabelSet
 
     types = LabelSet.from_tags(read_config(model).token_labels).types
-    decoded = tuple(_decode_argument(label, "--label") for label in labels)
+    decoded = tuple(decode_argument(label, "--label") for label in labels)
     if unknown := next((label for label in decoded if label not in types), None):
         raise KonerError(f"--label: the model has no type '{escape_controls(unknown)}'; it has {', '.join(types)}")
     return decoded
@@ -213,24 +213,28 @@ def _tag_chunks(
 
 
 def _tag_corpus(source: str, output: str, model: Path, engine: EngineName, settings: dict[str, Any]) -> None:
-    from tqdm import tqdm
-
     from koner.bulk.run import tag_corpus
 
-    # In a log, unlike on a terminal, every update is a line.
-    seconds = 0.1 if sys.stderr.isatty() else 30
-    progress = partial(tqdm, unit=" rows", mininterval=seconds, maxinterval=seconds, smoothing=0)
     explicit_settings = {name: value for name, value in settings.items() if value is not None}
-    with _exit_on_interrupt():
+    with exit_on_interrupt():
         for name in ("column", "into"):
             if name in explicit_settings:
-                explicit_settings[name] = _decode_argument(explicit_settings[name], f"--{name}")
-        total = tag_corpus(source, output, model, engine, progress, **explicit_settings)
+                explicit_settings[name] = decode_argument(explicit_settings[name], f"--{name}")
+        total = tag_corpus(source, output, model, engine, corpus_progress(), **explicit_settings)
     click.echo(total)
 
 
+def corpus_progress() -> Any:
+    """Return a progress bar of rows, to be created with their number."""
+    from tqdm import tqdm
+
+    # In a log, unlike on a terminal, every update is a line.
+    seconds = 0.1 if sys.stderr.isatty() else 30
+    return partial(tqdm, unit=" rows", mininterval=seconds, maxinterval=seconds, smoothing=0)
+
+
 @contextmanager
-def _exit_on_interrupt() -> Iterator[None]:
+def exit_on_interrupt() -> Iterator[None]:
     """Exit without a traceback on Ctrl-C."""
     try:
         yield
@@ -240,7 +244,7 @@ def _exit_on_interrupt() -> Iterator[None]:
 
 def _open_chunks(texts: Iterable[str], files: Iterable[str], open_files: ExitStack) -> Iterator[list[str]]:
     """Check the texts and open all files at once, so that errors are reported before any text is tagged."""
-    decoded_texts = [_decode_argument(text, f"TEXT {number}") for number, text in enumerate(texts, start=1)]
+    decoded_texts = [decode_argument(text, f"TEXT {number}") for number, text in enumerate(texts, start=1)]
     streams: list[tuple[Reader, str]] = []
     for path in files:
         if path == "-":
@@ -255,7 +259,7 @@ def _open_chunks(texts: Iterable[str], files: Iterable[str], open_files: ExitSta
     return chain([decoded_texts] if decoded_texts else [], *(line_chunks(stream, name) for stream, name in streams))
 
 
-def _decode_argument(value: str, name: str) -> str:
+def decode_argument(value: str, name: str) -> str:
     """Return the text of an argument, which Python decodes by the locale: all Hangul is invalid in the locale C."""
     try:
         value.encode("utf-8")

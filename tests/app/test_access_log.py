@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.app.gunicorn_service import write_model
+
 TEXT = "홍길동은 서울에 갔다.\n\u2028끝"
 
 
@@ -105,20 +107,18 @@ def test_an_invalid_request_id_is_replaced(app, request_id):
         assert ids[0] != ids[1]
 
 
-def test_the_service_goes_on_when_the_reader_of_the_log_closes_the_pipe(tiny_model):
+def test_the_service_goes_on_when_the_reader_of_the_log_closes_the_pipe(tmp_path):
+    write_model(tmp_path / "ner", seed=1)
     code = """
 import sys
-from types import SimpleNamespace
 from app import create_app
 from app.settings import Settings
-from koner.labels.klue import KLUE
-tagger = SimpleNamespace(tag=lambda text: [], label_set=KLUE)
-client = create_app(Settings(model=sys.argv[1], allow_unlocked=True), tagger).test_client()
+client = create_app(Settings(model=sys.argv[1], allow_unlocked=True)).test_client()
 input()
 print(client.get("/healthz").status_code, client.get("/healthz").status_code, file=sys.stderr)
 """
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tiny_model)],
+        [sys.executable, "-c", code, str(tmp_path / "ner")],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

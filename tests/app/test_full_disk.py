@@ -71,3 +71,17 @@ def test_running_workers_go_on(tmp_path):
         assert service.samples()["koner_requests_total", "POST", "/infer", "200"] == 9
         assert service.worker_pids() == workers
         assert not service.find_messages("SIGBUS|Traceback|koner: this worker")
+
+
+def test_texts_for_annotation_are_dropped(tmp_path):
+    settings = {"KONER_FEEDBACK": str(tmp_path / "tmp/feedback"), "KONER_FEEDBACK_SCORE": "1"}
+    with Service(make_checkout(tmp_path), "-c", _START, **settings, KONER_FEEDBACK_SHARE="1") as service:
+        fill(service)
+        for text in TEXTS[:4]:
+            assert service.infer(text)[0].status == 200
+        dropped = "koner: this worker keeps no texts in KONER_FEEDBACK for now: .*No space left on device"
+        service.wait(lambda: service.find_messages(dropped))
+        assert service.infer(TEXTS[4])[0].status == 200
+        assert service.stop() == 0
+        assert len(service.find_messages(dropped)) == 1
+        assert not service.find_messages("Traceback")

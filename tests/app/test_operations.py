@@ -5,6 +5,7 @@ import pytest
 
 from app.operations import IS_STOPPING
 from koner import __version__
+from koner.drift.statistics import TextStatistics
 from koner.errors import KonerError
 from koner.labels.klue import KLUE
 from koner.release.hashing import folder_hash
@@ -158,6 +159,19 @@ def test_batches_and_entities_are_counted(client):
     assert growth["koner_batch_windows_sum",] == len(windows)
     assert growth["koner_batch_tokens_sum",] == sum(map(len, windows))
     assert 1 <= growth["koner_batch_seconds_count",] <= len(windows)
+
+
+def test_what_drift_compares_is_counted(client):
+    texts = [*TEXTS, "𒀀 서울"]
+    tagger = client.application.extensions["koner"].tagger
+    growth = measure_growth(client, lambda: client.post("/infer", json={"text": texts}))
+    statistics = TextStatistics()
+    statistics.add(tagger, texts)
+    assert growth["koner_characters_total",] == statistics.characters
+    assert growth["koner_tokens_total",] == statistics.tokens
+    assert growth["koner_unknown_tokens_total",] == statistics.unknown_tokens > 0
+    assert growth["koner_text_score_count",] == len(texts)
+    assert growth["koner_text_score_sum",] == pytest.approx(sum(statistics.scores))
 
 
 def test_waiting_tokens_and_rejected_requests_are_reported(full_service, tagger):
