@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,30 +73,20 @@ def start_serving(settings: Settings, tagger: Tagger | None = None) -> Serving:
     return Serving(verified.settings, verified.model, verified.facts, source, batcher, styles, feedback, refusal)
 
 
-class _CountingTagger(Tagger):
-    """A tagger that counts the unknown tokens of the texts that it reads in the metrics; it shares another's model."""
-
-    def __init__(self, tagger: Tagger) -> None:
-        vars(self).update(vars(tagger))
-        self._unknown_id = unknown_id(tagger.tokenizer.backend)
-
-    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
-        encoded_texts = super().encode(texts)
-        if self._unknown_id is not None:
-            # A token in two windows counts twice; few texts have any.
-            windows = (window for text in encoded_texts for window in text.windows)
-            if count := sum(window.input_ids.count(self._unknown_id) for window in windows):
-                metrics.UNKNOWN_TOKENS.inc(count)
-        return encoded_texts
-
-
 def _create_batcher(tagger: Tagger, settings: Settings) -> Batcher:
     def observe_batch(windows: int, tokens: int, seconds: float) -> None:
         metrics.observe_batch(windows, tokens, seconds)
         metrics.QUEUED_TOKENS.set(batcher.queued_tokens)
 
+    unknown = unknown_id(tagger.tokenizer.backend)
+
+    def count_unknown_tokens(text: EncodedText) -> None:
+        # A token in two windows counts twice; few texts have any.
+        if count := sum(window.input_ids.count(unknown) for window in text.windows):
+            metrics.UNKNOWN_TOKENS.inc(count)
+
     batcher = Batcher(
-        _CountingTagger(tagger),
+        tagger,
         max_queued_tokens=settings.queue_tokens,
         max_tokens=settings.request_tokens,
         batch_tokens=settings.batch_tokens,
@@ -105,6 +94,7 @@ def _create_batcher(tagger: Tagger, settings: Settings) -> Batcher:
         padding=choose_padding(tagger) if settings.batch_padding is None else settings.batch_padding,
         wait=settings.wait_ms / 1000,
         on_batch=observe_batch,
+        on_encode=None if unknown is None else count_unknown_tokens,
         max_callers=settings.queue_requests,
     )
     return batcher

@@ -55,6 +55,7 @@ class Batcher:
         wait: The maximal time to wait for further requests after a batch, in seconds.
         on_batch: Called in the background thread after each successful batch, before its callers get their results,
             with the number of windows, the number of tokens (padding excluded) and the seconds that it took.
+        on_encode: Called in the thread of each caller with a text as the model reads it.
         max_callers: The maximal number of callers at a time.
     """
 
@@ -69,6 +70,7 @@ class Batcher:
         padding: float,
         wait: float,
         on_batch: Callable[[int, int, float], None] | None = None,
+        on_encode: Callable[[EncodedText], None] | None = None,
         max_callers: int = 1024,
     ) -> None:
         self._tagger = tagger
@@ -78,6 +80,7 @@ class Batcher:
         self._batch_tokens = batch_tokens
         self._wait = wait
         self._on_batch = on_batch
+        self._on_encode = on_encode
         # Guards the attributes below; only the background thread waits for it.
         self._changed = threading.Condition()
         self._queue = RequestQueue(batch_tokens, turn_tokens, padding)
@@ -143,6 +146,8 @@ class Batcher:
         tokens = 0
         for text in texts:
             encoded_texts += self._tagger.encode([text])
+            if self._on_encode:
+                self._on_encode(encoded_texts[-1])
             tokens += sum(map(len, encoded_texts[-1].windows))
             if tokens > self._max_tokens:
                 raise TooManyTokensError(tokens, len(encoded_texts))

@@ -32,7 +32,7 @@ def test_shared_modules_can_be_imported():
 
 def test_every_benchmark_prints_its_help(root, monkeypatch, capsys):
     scripts = sorted(module_names(root) - SHARED)
-    assert len(scripts) == 18
+    assert len(scripts) == 20
     for name in scripts:
         module = importlib.import_module(f"benchmarks.{name}")
         monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])

@@ -269,6 +269,13 @@ def test_the_queued_windows_of_a_failed_text_are_not_run(tagger, start, callers)
     assert batcher.queued_tokens == 0
 
 
+def test_each_text_is_reported_when_it_is_encoded(tagger, start):
+    reported = []
+    batcher = start(on_encode=lambda text: reported.append(text.text))
+    batcher.tag(["abc", "", "def"])
+    assert reported == ["abc", "", "def"]
+
+
 def test_the_texts_of_a_batch_are_decoded_together(tagger, start, callers):
     batcher = start(batch_tokens=24)
     with busy(tagger, batcher, callers, "busy") as first:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -160,14 +161,16 @@ def test_the_page_shows_and_stores_offsets_in_code_points(page):
 
 
 def test_corrections_come_back_and_are_served(
-    label_studio, project, task, service, backend, root, clone_without_outputs
+    label_studio, project, task, service, backend, root, clone_without_outputs, tmp_path
 ):
     result = task["predictions"][0]["result"]
     result[1]["value"]["labels"] = ["LC"]
     label_studio.post(f"tasks/{task['id']}/annotations", {"result": result, "lead_time": 3.5})
     # Label Studio has told the service about the annotation, without a token.
     assert re.search(r'"path": "/webhook", "status": 200', service.stdout.read_text(encoding="utf-8"))
-    folder = clone_without_outputs
+    folder = tmp_path / "koner"
+    # Other tests share the clone, in which no stage may have run.
+    shutil.copytree(clone_without_outputs, folder, symlinks=True)
     # Annotated sentences enough to train on, as `koner convert` writes them for Label Studio.
     lines = (root / "koner/resources/sample/train.news.txt").read_text(encoding="utf-8").splitlines()[:100]
     (folder / "lines.txt").write_text("\n".join(lines), encoding="utf-8")
