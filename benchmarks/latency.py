@@ -110,6 +110,7 @@ def main() -> None:
     random_model.add_options(parser)
     parser.add_argument("--folder", type=Path, help="folder for the models, which are kept (default: a temporary one)")
     parser.add_argument("--serve-precision", choices=("auto", "int8", "fp32"), default="auto", help="as the parameter")
+    parser.add_argument("--workers", type=int, default=1, help="of koner and the experts (default: %(default)s)")
     parser.add_argument("--shares", type=float, nargs="+", default=[0.2, 0.4, 0.6, 0.8], help="default: %(default)s")
     parser.add_argument("--seconds", type=positive_number, default=15, help="of each rate (default: %(default)s)")
     parser.add_argument(
