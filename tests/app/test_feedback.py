@@ -30,7 +30,8 @@ def test_workers_keep_texts_that_koner_select_reads(tmp_path):
     folder = tmp_path / "feedback"
     settings = {"WORKERS": "2", "KONER_FEEDBACK": str(folder), "KONER_FEEDBACK_SCORE": "1", "KONER_FEEDBACK_SHARE": "1"}
     with Service(make_checkout(tmp_path), **settings) as service:
-        (first, second) = service.worker_pids()
+        service.wait(lambda: len(service.worker_pids()) == 2)
+        first, second = service.worker_pids()
         answers = [service.infer(text) for text in TEXTS[:10]]
         with service.suspended(first):
             answers += [service.infer(text) for text in TEXTS[10:20]]
