@@ -1,4 +1,4 @@
-"""Candidates for annotation: texts with the uncertainty of a model, and what tells whether they repeat each other."""
+"""Candidates for annotation: texts, how uncertain a model is about them, and their words, which show repetitions."""
 
 from __future__ import annotations
 
