@@ -49,8 +49,7 @@ def quantize_dynamically(model: ModelProto) -> ModelProto:
         quantized_activations.add(activation)
         replacements[node.output[0]] = [*first, *_create_linear_nodes(activation, weight, node.output[0])]
         constants |= quantize_weight(weight, weights[weight])
-    nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
-    replace_nodes(graph, nodes, constants)
+    replace_nodes(graph, replacements, constants)
     return quantized
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 # Weights use seven bits: CPUs without VNNI add two products in 16 bits, which products of eight-bit weights overflow.
-WEIGHT_MAX, _EMBEDDING_MAX = 63, 127
+_WEIGHT_MAX, _EMBEDDING_MAX = 63, 127
 TINY = np.finfo(np.float32).tiny
 
 Constants = dict[str, np.ndarray]
@@ -32,7 +32,7 @@ def linear_layers(graph: GraphProto) -> list[NodeProto]:
 
 def quantize_weight(name: str, weight: TensorProto) -> Constants:
     """Return a matrix of weights as integers, `name`_int8, and the scale of each output unit, `name`_scale."""
-    values, scales = _quantize(numpy_helper.to_array(weight), 0, WEIGHT_MAX)
+    values, scales = _quantize(numpy_helper.to_array(weight), 0, _WEIGHT_MAX)
     return {f"{name}_int8": values, f"{name}_scale": scales.reshape(-1)}
 
 
@@ -59,9 +59,18 @@ def quantize_embeddings(graph: GraphProto) -> tuple[dict[str, list[NodeProto]], 
     return replacements, constants
 
 
-def replace_nodes(graph: GraphProto, nodes: Iterable[NodeProto], constants: Mapping[str, np.ndarray]) -> None:
-    """Replace the nodes of a graph, add constants, and remove the weights that no node uses any more."""
-    # Copies, because the nodes may be those of the graph.
+def replace_nodes(
+    graph: GraphProto, replacements: Mapping[str, Sequence[NodeProto]], constants: Mapping[str, np.ndarray]
+) -> None:
+    """Replace nodes of a graph, add constants, and remove the weights that no node uses any more.
+
+    Args:
+        graph: The graph; it is changed.
+        replacements: The nodes that replace a node, by its output.
+        constants: The new constants, by name.
+    """
+    nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
+    # Copies, because some are nodes of the graph, which are deleted below.
     nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
     used_names = {name for node in nodes for name in node.input}
     initializers = [tensor for tensor in graph.initializer if tensor.name in used_names]

@@ -96,8 +96,7 @@ def quantize_statically(model: ModelProto, ranges: Ranges) -> ModelProto:
             new.append(_quantized_linear_layer(node, total, bias))
             replacements[total] = []
         replacements[node.output[0]] = new
-    nodes = [new for node in graph.node for new in replacements.get(node.output[0], [node])]
-    replace_nodes(graph, nodes, constants)
+    replace_nodes(graph, replacements, constants)
     return quantized
 
 
