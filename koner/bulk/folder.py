@@ -18,7 +18,7 @@ from koner.errors import KonerError
 RUN_FOLDER = "_run"
 MANIFEST = f"{RUN_FOLDER}/manifest.json"
 BLOCKS, COLUMNS = f"{RUN_FOLDER}/plan.parquet", f"{RUN_FOLDER}/columns.parquet"
-_DRAFTS = f"{RUN_FOLDER}/drafts"
+_DRAFTS, _REMOVED_DRAFTS = f"{RUN_FOLDER}/drafts", f"{RUN_FOLDER}/removed"
 # Object stores have no folders, and makedirs would create a bucket with a mistyped name.
 _OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl"}
 
@@ -61,6 +61,7 @@ class Folder:
             run_folder.mkdir(parents=True, exist_ok=True)
             try:
                 lock.acquire(blocking=False)
+                Path(self._root, _DRAFTS).mkdir(exist_ok=True)
                 self._is_locked = True
             except Timeout:
                 raise KonerError(
@@ -106,13 +107,18 @@ class Folder:
     def open_to_write(self, name: str) -> Iterator[IO[bytes]]:
         """Open a temporary file for writing; on success it is renamed to `name`, on an error it is deleted.
 
-        Object stores rename by a copy.
+        Object stores rename by a copy. In a locked folder this fails once `remove_temporary_files` has been called, so
+        that a worker that outlives its run writes nothing.
+
+        Raises:
+            KonerError: If the file can't be written.
         """
         target, temporary = f"{self._root}/{name}", f"{self._root}/{_DRAFTS}/{self._run}-{uuid4().hex}"
         address = f"{self.address}/{name}"
         with translate_errors(address, "write"):
             if not self._is_object_store:
-                self._fs.makedirs(temporary.rpartition("/")[0], exist_ok=True)
+                if not self._is_locked:
+                    self._fs.makedirs(temporary.rpartition("/")[0], exist_ok=True)
                 self._fs.makedirs(target.rpartition("/")[0], exist_ok=True)
             file = self._fs.open(temporary, "wb")
         try:
@@ -131,7 +137,12 @@ class Folder:
         """Delete the incomplete files of killed processes: of this run and, under a lock, of all runs before."""
         with translate_errors(self.address, "write"):
             if self._is_locked:
-                shutil.rmtree(Path(self._root, _DRAFTS), ignore_errors=True)
+                # Renamed first: a worker that is still running could create a file while the folder is being deleted.
+                drafts, removed = Path(self._root, _DRAFTS), Path(self._root, _REMOVED_DRAFTS)
+                shutil.rmtree(removed, ignore_errors=True)
+                if drafts.exists():
+                    drafts.rename(removed)
+                    shutil.rmtree(removed, ignore_errors=True)
             else:
                 for name in self.names(_DRAFTS):
                     if name.startswith(self._run):

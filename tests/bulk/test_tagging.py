@@ -1,5 +1,6 @@
 """The parts that engines share, and misuse of the command."""
 
+import copy
 import json
 import resource
 import sys
@@ -174,6 +175,23 @@ def test_runs_keep_the_temporary_files_of_each_other_where_there_is_no_lock():
             first.remove_temporary_files()
         file.write(b"1")
     assert second.names("_run/drafts") == set()
+
+
+def test_a_worker_that_outlives_its_run_writes_nothing(tmp_path):
+    folder = Folder(absolute_address(str(tmp_path)))
+    with folder.lock():
+        folder_of_worker = copy.copy(folder)
+        with folder_of_worker.open_to_write("finished") as file:
+            file.write(b"1")
+        with folder_of_worker.open_to_write("_run/manifest.json") as file:
+            file.write(b"{}")
+        late = folder_of_worker.open_to_write("late")
+        late.__enter__().write(b"1")
+    with pytest.raises(KonerError, match="late can't be written"):
+        late.__exit__(None, None, None)
+    with pytest.raises(KonerError, match="later can't be written"), folder_of_worker.open_to_write("later"):
+        pass
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["_run", "finished", "lock", "manifest.json"]
 
 
 def test_a_model_that_changes_during_a_run_is_reported(model, tmp_path):
