@@ -21,7 +21,6 @@ from threading import Thread
 
 from app.settings import Settings
 from koner.inference.tagger import TaggedText
-from koner.selection.candidates import sequence_score
 
 _logger = logging.getLogger("gunicorn.error")
 
@@ -66,10 +65,9 @@ class Feedback:
     def record(self, texts: Sequence[str], tagged_texts: Sequence[TaggedText]) -> None:
         """Keep those of the texts that have low scores; return at once."""
         for text, tagged in zip(texts, tagged_texts, strict=True):
-            score = sequence_score(tagged.token_scores)
-            if score < self._max_score and random.random() < self._share:  # noqa: S311
+            if tagged.score < self._max_score and random.random() < self._share:  # noqa: S311
                 with suppress(queue.Full):
-                    self._queue.put_nowait((text, score))
+                    self._queue.put_nowait((text, tagged.score))
 
     def close(self) -> None:
         """Write the texts that wait."""

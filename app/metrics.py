@@ -18,7 +18,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from app import metrics_files
 from koner.inference.tagger import TaggedText
 from koner.release.locking import ModelFolder
-from koner.selection.candidates import sequence_score
 
 metrics_files.install()
 
@@ -100,7 +99,7 @@ def observe_batch(windows: int, tokens: int, seconds: float) -> None:
 def observe_texts(texts: Sequence[str], tagged_texts: Sequence[TaggedText]) -> None:
     """Record texts that have been tagged: their entities, and what else `koner drift` compares."""
     for tagged in tagged_texts:
-        TEXT_SCORES.observe(sequence_score(tagged.token_scores))
+        TEXT_SCORES.observe(tagged.score)
     labels = LabelCounts(entity.label for tagged in tagged_texts for entity in tagged.entities)
     for label, count in labels.items():
         ENTITIES.labels(label).inc(count)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 
 from koner.drift.unknown import unknown_id
 from koner.inference.tagger import Tagger
-from koner.selection.candidates import sequence_score
 
 DENSITY_CHARACTERS = 1_000
 
@@ -51,7 +50,7 @@ class TextStatistics:
         logits = tagger.compute_logits(texts)
         for text, encoded, tagged in zip(texts, logits, tagger.decode_all(logits), strict=True):
             unknown_tokens = encoded.windowed_text.token_ids.count(unknown) if unknown is not None else 0
-            self.scores.append(sequence_score(tagged.token_scores))
+            self.scores.append(tagged.score)
             self.densities.append(DENSITY_CHARACTERS * len(tagged.entities) / max(1, len(text)))
             self.with_unknown += unknown_tokens > 0
             self.types.update(entity.label for entity in tagged.entities)

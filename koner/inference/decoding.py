@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +13,9 @@ import numpy as np
 from koner.inference.transitions import BioLabels
 from koner.text.normalization import Composed
 from koner.tokens.spans import Span
+
+# A probability below this counts as this.
+_LOWEST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,20 @@ class TaggedText:
     entities: tuple[ScoredEntity, ...]
     token_tags: tuple[str, ...]
     token_scores: tuple[float, ...]
+
+    @cached_property
+    def uncertainty(self) -> float:
+        """The negative logarithm of the probability of the predicted tag sequence, in nats; 0 if there are no tokens.
+
+        The model has no transition scores: given the text, the tags of the tokens are independent, and the probability
+        of a sequence is the product of theirs.
+        """
+        return -sum(math.log(max(score, _LOWEST_PROBABILITY)) for score in self.token_scores)
+
+    @property
+    def score(self) -> float:
+        """The geometric mean of the probabilities of the predicted tags; 1 if there are no tokens."""
+        return math.exp(-self.uncertainty / max(1, len(self.token_scores)))
 
 
 def decode(

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from koner.inference.decoding import ScoredEntity
     from koner.inference.tagger import Tagger
 
-# A probability below this counts as this.
-_LOWEST_PROBABILITY = 1e-6
 _SPACE, _DIGITS = re.compile(r"\s+"), re.compile(r"\d+")
 # What words are compared by: the first two syllables, which a particle seldom belongs to, or else the first run of
 # other letters, or a digit, whichever it is.
@@ -36,9 +34,7 @@ class Candidate:
         text: The text, as the pool has it.
         entities: The predicted entities.
         tokens: The number of the model's tokens.
-        uncertainty: The negative logarithm of the probability of the predicted tag sequence, in nats. The model has no
-            transition scores: given the text, the tags of the tokens are independent, and the probability of a sequence
-            is the product of theirs.
+        uncertainty: The negative logarithm of the probability of the predicted tag sequence, in nats.
         pairs: Hashes of the pairs of neighbouring words.
         fingerprint: Equal for texts that differ in white space, Unicode form and numbers only.
     """
@@ -68,22 +64,12 @@ def find_candidates(tagger: Tagger, texts: Sequence[str]) -> list[Candidate]:
             text,
             tagged.entities,
             len(tagged.token_scores),
-            sequence_uncertainty(tagged.token_scores),
+            tagged.uncertainty,
             word_pairs(text),
             fingerprint(text),
         )
         for text, tagged in zip(texts, tagger.tag_all(texts), strict=True)
     ]
-
-
-def sequence_uncertainty(probabilities: Sequence[float]) -> float:
-    """Return the negative logarithm of the probability of a tag sequence, given the probability of each tag."""
-    return -sum(math.log(max(probability, _LOWEST_PROBABILITY)) for probability in probabilities)
-
-
-def sequence_score(probabilities: Sequence[float]) -> float:
-    """Return the `score` of the candidate with tags of these probabilities; 1 if there are none."""
-    return math.exp(-sequence_uncertainty(probabilities) / max(1, len(probabilities)))
 
 
 def fingerprint(text: str) -> bytes:

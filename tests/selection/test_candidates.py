@@ -4,7 +4,7 @@ import unicodedata
 import pytest
 
 from koner.inference.tagger import Tagger
-from koner.selection.candidates import find_candidates, fingerprint, sequence_score, word_pairs
+from koner.selection.candidates import find_candidates, fingerprint, word_pairs
 from tests.inference.table_model import write_model
 
 MARKED = ["<홍길동:PS>은 <지난해:DT> <서울:LC>에 갔다.", "<R&D:OG>에 <3명:QT> 왔다.", "😀 <정부:OG>는 왔다."]
@@ -24,7 +24,7 @@ def test_the_uncertainty_is_that_of_the_whole_sequence(tagger):
         assert (found.text, found.entities, found.tokens) == (text, tagged.entities, len(tagged.token_tags))
         assert math.exp(-found.uncertainty) == pytest.approx(math.prod(tagged.token_scores), rel=1e-5)
         assert found.normalized_uncertainty == pytest.approx(found.uncertainty / found.tokens)
-        assert found.score == sequence_score(tagged.token_scores)
+        assert found.score == tagged.score
 
 
 def test_pairs_of_words_ignore_particles_numbers_and_case():
