@@ -67,6 +67,7 @@ PLAIN = {
 }
 DECODING_PARAMS = ("legal",)
 SPLIT_SEED = 42  # the same parts for every seed
+COMPARISON = ["variant", "span F1 by seed", "mean ± sd", "difference", "95% interval", "p, sentences", "p, seeds"]
 
 
 def make_params(variant: str, seed: int, arguments: argparse.Namespace) -> Params:
@@ -162,8 +163,7 @@ def main() -> None:
             print(f"seed {seed}, {variant}: {float(micro_f1(counts.sum(axis=0))):.4f}", flush=True)
     first_counts = counts_by_variant[arguments.variants[0]]
     rows = [make_row(variant, counts, first_counts) for variant, counts in counts_by_variant.items()]
-    head = ["variant", "span F1 by seed", "mean ± sd", "difference", "95% interval", "p, sentences", "p, seeds"]
-    print(f"\n{format_table(head, rows)}")
+    print(f"\n{format_table(COMPARISON, rows)}")
 
 
 if __name__ == "__main__":

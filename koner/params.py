@@ -125,6 +125,7 @@ class Params(BaseModel):
     weight_decay: float = Field(ge=0, le=1, title="weight decay of AdamW")
     dropout: float = Field(ge=0, lt=1, title="dropout of hidden states and attention")
     warmup_share: float = Field(ge=0, lt=1, title="share of the steps with a rising learning rate")
+    base_share: float = Field(ge=0, lt=1, title="share of the base model's weights in the trained ones (WiSE-FT)")
     precision: Literal["auto", "bf16", "fp32"] = Field(title="precision of the training")
     batching: Literal["packed", "padded"] = Field(title="how windows are combined into a batch")
     processes: int = Field(ge=1, le=1024)

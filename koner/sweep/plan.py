@@ -26,6 +26,7 @@ SWEEPABLE = (
     "weight_decay",
     "dropout",
     "warmup_share",
+    "base_share",
     "precision",
 )
 _RANGE_KEYS, _CHOICES_KEYS = {"low", "high", "log", "step"}, {"choices"}

@@ -30,7 +30,7 @@ from koner.training.collator import PackingCollator, check_packing_support
 from koner.training.dataset import WindowDataset
 from koner.training.distributed import barrier, broadcast, check_equal, check_shared_folder, rank
 from koner.training.metrics import argmax_labels, epoch_table, token_scores
-from koner.training.model import build_model
+from koner.training.model import average_with_base, build_model
 from koner.training.trainer import WindowTrainer
 
 _logger = logging.getLogger(__name__)
@@ -59,7 +59,8 @@ def train(
 ) -> TrainingResult:
     """Fine-tune the base model and write the model of the best epoch, with its tokenizer, to `folder`.
 
-    The epoch with the highest token-level F1 on the development part is the best. Training stops early after
+    The epoch with the highest token-level F1 on the development part is the best. Its weights are averaged with those
+    of the base model if `params.base_share` is not 0. Training stops early after
     `params.patience` epochs without a better one (0: never). A run that was interrupted resumes from its last
     checkpoint. In distributed training every process calls this function with the same arguments and gets the same
     result; the processes split each batch, and only rank 0 writes.
@@ -170,6 +171,8 @@ def _write_model(
     if weights is not None:
         model = build_model(base, params.dropout, labels)
         model.load_state_dict(weights)
+    if params.base_share and not average_with_base(model, base, params.base_share, labels):
+        _logger.info("train: base_share has no effect: the base model has no head for these labels")
     tokenizer.model_max_length = params.max_length
     with atomic_directory(folder) as draft:
         model.save_pretrained(draft)

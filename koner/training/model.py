@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForTokenClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedModel
 
 from koner.errors import KonerError
 from koner.labels.label_set import LabelSet
@@ -44,3 +44,28 @@ def build_model(base: Path, dropout: float, labels: LabelSet) -> PreTrainedModel
         if isinstance(module, torch.nn.Dropout):
             module.p = dropout
     return model
+
+
+def average_with_base(model: PreTrainedModel, base: Path, share: float, labels: LabelSet) -> bool:
+    """Replace each weight of a trained model by an average with the weight that it started from.
+
+    What the base model knows of other text than the training part, and fine-tuning has changed, comes back in part
+    (WiSE-FT, Wortsman et al. 2022, https://arxiv.org/abs/2109.01903). Without a head over the same tags the base
+    model's weights are of no task, and the model stays as it is.
+
+    Args:
+        model: The trained model; it is changed in place.
+        base: The folder of the base model.
+        share: The weight of the base model in the average, from 0 to 1.
+        labels: The label set of the model.
+
+    Returns:
+        Whether the base model has a head over the tags of the label set.
+    """
+    if AutoConfig.from_pretrained(base, local_files_only=True).id2label != labels.id_to_tag:
+        return False
+    start = build_model(base, 0.0, labels).state_dict()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.lerp_(start[name].to(weight.device), share)
+    return True

@@ -120,6 +120,27 @@ def test_the_best_epoch_is_kept(setting, tmp_path):
     assert trained.best["f1"] > 0
 
 
+def test_weights_are_averaged_with_those_of_a_base_model_for_the_same_labels(setting, tmp_path, caplog):
+    params, _, sentences = setting
+    run(setting, tmp_path / "base")
+    base = tmp_path / "base/ner"
+    for name, share in (("trained", 0.0), ("averaged", 0.25)):
+        run((params, base, sentences), tmp_path / name, base_share=share)
+    start, trained, averaged = (weights(tmp_path / name) for name in ("base", "trained", "averaged"))
+    assert not are_equal(start, trained)
+    for name, weight in averaged.items():
+        torch.testing.assert_close(weight, 0.25 * start[name] + 0.75 * trained[name])
+    assert "base_share" not in caplog.text
+
+
+def test_the_weights_of_a_base_model_without_a_head_are_left_out(setting, tmp_path, caplog):
+    caplog.set_level("INFO")
+    for name, share in (("trained", 0.0), ("averaged", 0.25)):
+        run(setting, tmp_path / name, base_share=share)
+    assert are_equal(weights(tmp_path / "trained"), weights(tmp_path / "averaged"))
+    assert caplog.text.count("base_share has no effect: the base model has no head for these labels") == 1
+
+
 def test_patience_stops_a_run_that_does_not_improve(setting, tmp_path):
     trained = run(setting, tmp_path, epochs=50, patience=2, lr=1e-9)
     assert len(trained.history) == 3
