@@ -85,6 +85,55 @@ def test_the_service_is_connected(backend, service):
     assert (backend["state"], backend["error_message"], backend["model_version"]) == ("CO", None, version)
 
 
+def import_tasks(label_studio, path):
+    """Import a file into a new project, and return the project's id and its tasks with their predictions."""
+    config = write_label_config(read_styles(None, KLUE))
+    project = label_studio.post("projects", {"title": path.stem, "label_config": config})["id"]
+    label_studio.post(f"projects/{project}/import", json.loads(path.read_text(encoding="utf-8")))
+    tasks = label_studio.get(f"tasks?project={project}")["tasks"]
+    return project, [label_studio.get(f"tasks/{task['id']}?project={project}") for task in tasks]
+
+
+def test_doubtful_tasks_are_corrected_and_the_corpus_with_them(label_studio, tmp_path):
+    lines = ["<서울:LC>에 갔다.", "<서울:LC>은 크다.", "나는 <서울:LC>이 좋다.", "😀 서울에서 왔다."]
+    (tmp_path / "corpus.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    run(tmp_path, "git", "init", "--quiet")
+    run(tmp_path, "koner", "audit", "check", "corpus.txt", "doubts")
+    project, (task,) = import_tasks(label_studio, tmp_path / "doubts/tasks.json")
+    predictions = {prediction["model_version"]: prediction["result"] for prediction in task["predictions"]}
+    assert {name: entities(result) for name, result in predictions.items()} == {
+        "suggestion": [("LC", "서울")],
+        "annotation": [],
+    }
+    label_studio.post(f"tasks/{task['id']}/annotations", {"result": predictions["suggestion"]})
+    exported = label_studio.get(f"projects/{project}/export?exportType=JSON")
+    (tmp_path / "export.json").write_text(json.dumps(exported), encoding="utf-8")
+    run(tmp_path, "koner", "audit", "apply", "export.json", "--source", "corpus.txt")
+    run(tmp_path, "git", "apply", "corrections.patch")
+    corrected = (tmp_path / "corpus.txt").read_text(encoding="utf-8").splitlines()
+    assert corrected == [*lines[:3], "😀 <서울:LC>에서 왔다."]
+
+
+def test_the_disagreements_of_two_people_are_imported(label_studio, tmp_path):
+    (tmp_path / "a.txt").write_text("😀 <홍길동:PS>은 <서울:LC>에 갔다.\n<정부:OG>는 왔다.\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("😀 <홍길동:PS>은 <서울:OG>에 갔다.\n<정부:OG>는 왔다.\n", encoding="utf-8")
+    run(tmp_path, "koner", "agree", "a.txt", "b.txt", "--output", "disagreements.json")
+    _, (task,) = import_tasks(label_studio, tmp_path / "disagreements.json")
+    assert [entities(prediction["result"]) for prediction in task["predictions"]] == [
+        [("PS", "홍길동"), ("LC", "서울")],
+        [("PS", "홍길동"), ("OG", "서울")],
+    ]
+
+
+def test_chosen_texts_are_imported_with_their_predictions(label_studio, service, tmp_path):
+    (tmp_path / "pool.txt").write_text(f"{TEXT}\n아무도 없다.\n", encoding="utf-8")
+    model = str(service.checkout / "models/ner")
+    run(tmp_path, "koner", "select", "pool.txt", "--budget", "2", "--model", model, "-o", "chosen.json")
+    _, tasks = import_tasks(label_studio, tmp_path / "chosen.json")
+    found = {task["data"]["text"]: [entities(p["result"]) for p in task["predictions"]] for task in tasks}
+    assert found == {TEXT: [[("PS", "홍길동"), ("PS", "서울")]], "아무도 없다.": [[]]}
+
+
 def test_a_wrong_password_is_told_to_the_user(label_studio, project, service, backend):
     secret = {"auth_method": "BASIC_AUTH", "basic_auth_user": "label-studio", "basic_auth_pass": "wrong"}
     with pytest.raises(AssertionError, match="authentication parameters were either not provided or are incorrect"):
