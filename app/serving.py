@@ -10,6 +10,7 @@ from flask import Flask, current_app
 
 from app import metrics
 from app.feedback import Feedback, create_feedback
+from app.greenlets import await_result
 from app.preload import WARM_UP_TEXT, VerifiedModel, preloaded_model, verify_model
 from app.settings import Settings
 from koner.drift.unknown import unknown_id
@@ -96,6 +97,7 @@ def _create_batcher(tagger: Tagger, settings: Settings) -> Batcher:
         on_batch=observe_batch,
         on_encode=None if unknown is None else count_unknown_tokens,
         max_callers=settings.queue_requests,
+        await_result=await_result,
     )
     return batcher
 

@@ -1,7 +1,8 @@
 """gunicorn's worker for this service: no client can hold one of its threads, however slowly it sends or reads.
 
-One thread reads and writes all connections without blocking. The threads of the pool only run the application, on
-complete requests, and each returns a complete response.
+One thread reads and writes all connections without blocking. The application only gets complete requests, and returns a
+complete response for each: it runs in the threads of a pool or, for a small request to `POST /infer`, in the thread of
+the connections itself.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from gunicorn.http import wsgi
 from gunicorn.workers.gthread import ThreadWorker
 
 from app.connections import Connection, Parts, State, WaitingConnections, reserve_files
+from app.greenlets import RequestGreenlet, is_small
 from app.preload import preloaded_model
 from app.problems import UNREADABLE
 from app.reading import Phase, RequestReader, UnreadableRequestError, decode_chunks
@@ -182,9 +184,13 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def _submit(self, connection: Connection, request: Any, error: UnreadableRequestError | None = None) -> None:
         self._waiting.remove(connection)
         connection.state = State.RUNNING
-        self.tpool.submit(self._answer, connection, request, error)
+        answer = partial(self._answer, connection, request, error)
+        if not error and is_small(request):
+            RequestGreenlet(answer, self.method_queue.defer).switch()
+        else:
+            self.tpool.submit(answer)
 
-    # Running the application, in a thread of the pool.
+    # Running the application, in a greenlet or in a thread of the pool.
 
     def _answer(self, connection: Connection, request: Any, error: UnreadableRequestError | None) -> None:
         try:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future
 from itertools import islice
 
 from koner.inference.queueing import CallerGoneError, QueuedWindow, Request, RequestQueue
@@ -39,10 +40,11 @@ class TooManyTokensError(Exception):
 class Batcher:
     """A queue in front of a tagger that any number of threads share; one background thread runs batch after batch.
 
-    While a batch runs, new texts queue up for the next one. After a batch, the thread waits until as many requests
+    While a batch runs, new texts queue up for the next one. After a batch, the thread waits until half as many requests
     are queued as at the end of that batch, because callers tend to send the next request as soon as they have their
-    result; without the wait, the next batch would run half empty. A single caller never waits. If callers compete,
-    they take turns (see `RequestQueue`).
+    result; without the wait, the next batch would run nearly empty. As it does not wait for all of them, the requests
+    of one half are read and answered while the model runs the other half. A single caller never waits. If callers
+    compete, they take turns (see `RequestQueue`).
 
     Args:
         tagger: The tagger.
@@ -57,6 +59,7 @@ class Batcher:
             with the number of windows, the number of tokens (padding excluded) and the seconds that it took.
         on_encode: Called in the thread of each caller with a text as the model reads it.
         max_callers: The maximal number of callers at a time.
+        await_result: Called in the thread of each caller; waits for the result of a future and returns it.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Batcher:
         on_batch: Callable[[int, int, float], None] | None = None,
         on_encode: Callable[[EncodedText], None] | None = None,
         max_callers: int = 1024,
+        await_result: Callable[[Future[list[TaggedText] | None]], list[TaggedText] | None] = Future.result,
     ) -> None:
         self._tagger = tagger
         self._max_callers = max_callers
@@ -81,6 +85,7 @@ class Batcher:
         self._wait = wait
         self._on_batch = on_batch
         self._on_encode = on_encode
+        self._await_result = await_result
         # Guards the attributes below; only the background thread waits for it.
         self._changed = threading.Condition()
         self._queue = RequestQueue(batch_tokens, turn_tokens, padding)
@@ -128,7 +133,7 @@ class Batcher:
             windows = [window for text in encoded_texts for window in text.windows]
             request = Request(windows, is_gone, encoded_texts)
             self._submit(request)
-            tagged_texts = request.future.result()
+            tagged_texts = self._await_result(request.future)
             return self._decode([request, *request.others]) if tagged_texts is None else tagged_texts
         finally:
             with self._changed:
@@ -252,7 +257,7 @@ class Batcher:
     def _end_batch(self, requests: Collection[Request], finished: Collection[Request]) -> None:
         """Remove the finished requests of a batch, with what waits of failed ones; the others wait for a turn again."""
         with self._changed:
-            self._expected_requests = len(self._open_requests)
+            self._expected_requests = len(self._open_requests) // 2
             self._open_requests.difference_update(finished)
             self._last_batch_end = time.monotonic()
             for request in finished:
