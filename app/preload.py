@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from app.settings import Settings, load_settings, read_tokens_file
+from app.speed import WARM_UP_TEXT, is_fast
 from koner.errors import KonerError, first_line
 from koner.inference.tagger import Tagger
 from koner.labels.styles import STYLES_FILE, LabelStyle, read_styles
@@ -20,7 +21,6 @@ from koner.release.hashing import folder_hash
 from koner.release.locking import METRICS_FILE, ModelFolder, ServedFacts, check_locked, locked_hash, served_facts
 from koner.versions import describe_other_versions
 
-WARM_UP_TEXT = "홍길동은 지난해 서울에서 3명을 만났다."
 # The time to hash, copy, load and run a model.
 _TRIAL_SECONDS = 600
 _STANDARD_ERROR = 2  # the file descriptor
@@ -91,7 +91,7 @@ def preload_model(settings: Settings, scratch: Path) -> PreloadedModel:
     global _preloaded_model
     with _new_copy(settings.model, scratch) as copy:
         trial = _try_in_child(settings, copy)
-        source = Tagger.load(copy, threads=settings.threads_per_worker) if trial.is_forkable else copy
+        source = Tagger.load(copy, threads=trial.verified.settings.threads_per_worker) if trial.is_forkable else copy
     # The previous copy stays: a worker may be loading it.
     previous = _preloaded_model.source if _preloaded_model else None
     for old in set(scratch.glob("model-*")) - {source, previous}:
@@ -217,6 +217,13 @@ def _send_trial(settings: Settings, copy: Path, sender: Connection) -> None:
         _copy_model(verified.model, copy)
         tagger = Tagger.load(copy, threads=settings.threads_per_worker)
         tagger.tag(WARM_UP_TEXT)
+        if settings.threads is None and settings.threads_per_worker > 1 and is_fast(tagger):
+            # Requests need as much time outside of the model: leave them a core.
+            threads = settings.threads_per_worker - 1
+            verified = replace(verified, settings=verified.settings.model_copy(update={"threads": threads}))
+            del tagger  # and its threads, with which the model could not be inherited
+            tagger = Tagger.load(copy, threads=threads)
+            tagger.tag(WARM_UP_TEXT)
         sender.send(
             _Trial(
                 verified,

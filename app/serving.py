@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,18 +10,17 @@ from flask import Flask, current_app
 from app import metrics
 from app.feedback import Feedback, create_feedback
 from app.greenlets import await_result
-from app.preload import WARM_UP_TEXT, VerifiedModel, preloaded_model, verify_model
+from app.preload import VerifiedModel, preloaded_model, verify_model
 from app.settings import Settings
+from app.speed import WARM_UP_TEXT, is_fast
 from koner.drift.unknown import unknown_id
 from koner.inference.batching import Batcher
 from koner.inference.tagger import EncodedText, Tagger
 from koner.labels.styles import STYLES_FILE, LabelStyle, read_styles
 
 _EXTENSION = "koner"
-# The maximum share of padding with a model that takes less than `_FAST_TOKEN` seconds for a token, and with another.
-# On two cores, the sample model takes 30 microseconds, and one of the shape of klue/roberta-base 450.
-_FAST_TOKEN, _FAST_PADDING, _SLOW_PADDING = 1e-4, 0.25, 0.1
-_TIMED_WINDOWS, _TIMED_RUNS = 8, 3
+# The maximum share of padding with a fast model, and with another.
+_FAST_PADDING, _SLOW_PADDING = 0.25, 0.1
 
 
 @dataclass(frozen=True)
@@ -107,13 +105,7 @@ def choose_padding(tagger: Tagger) -> float:
 
     Padding costs the time of the model, and a further batch costs time that does not depend on the model.
     """
-    windows = tagger.encode([WARM_UP_TEXT])[0].windows * _TIMED_WINDOWS
-    seconds = []
-    for _ in range(_TIMED_RUNS):
-        start = time.perf_counter()
-        tagger.run(windows)
-        seconds.append(time.perf_counter() - start)
-    return _FAST_PADDING if min(seconds) / sum(map(len, windows)) < _FAST_TOKEN else _SLOW_PADDING
+    return _FAST_PADDING if is_fast(tagger) else _SLOW_PADDING
 
 
 def set_serving(app: Flask, serving: Serving) -> None:

@@ -152,7 +152,8 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=1024,
-        title="threads of the model in each worker; by default the cores are divided among the workers",
+        title="threads of the model in each worker; by default the cores are divided among the workers, and a worker "
+        "with a fast model leaves one of its cores to the rest of the requests",
     )
     grace: int = Field(
         default=30,
