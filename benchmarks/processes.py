@@ -92,8 +92,8 @@ def port_of(url: str) -> int:
     return int(url.rsplit(":", 1)[1])
 
 
-def request_body(text: str) -> bytes:
-    """Return the body of a request to /infer, as one line of JSON."""
+def request_body(text: str | list[str]) -> bytes:
+    """Return the body of a request to /infer with a text or a list of texts, as one line of JSON."""
     return json.dumps({"text": text}).encode()
 
 

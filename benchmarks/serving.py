@@ -10,6 +10,7 @@ which they share with the load generator (wrk):
     expert-onnxruntime   gunicorn over a Flask route with a batcher; int8 by ONNX Runtime's `quantize_dynamic`
     expert-openvino      the same with OpenVINO; int8 by NNCF, calibrated on 120 training sentences
     koner                `python -m app` with the model as the export stage writes it
+    koner-lists          the same; each request has --texts texts, and the figure is texts per second
 
 Each client of wrk sends the next of real sentences after each answer. Settings of the service may be given in the
 environment; they affect `koner` only. A way whose packages are not installed is left out.
@@ -28,7 +29,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ from benchmarks.reporting import (
 from koner.errors import KonerError, exit_on_error
 from koner.hardware import usable_cores
 
-KONER = "koner"
+KONER, LISTS = "koner", "koner-lists"
 MODEL = Path("models/ner")
 # The packages whose versions are printed.
 PACKAGES = ("torch", "transformers", "tokenizers", "onnxruntime", "openvino", "nncf", "Flask", "gunicorn")
@@ -69,18 +70,22 @@ _BATCH_METRICS = ("seconds_sum", "seconds_count", "windows_sum")
 
 @dataclass(frozen=True)
 class Answers:
-    """The result of wrk: seconds, answers by status, the number of other errors, and latencies in seconds."""
+    """The result of wrk: seconds, answers by status, the number of other errors, and latencies in seconds.
+
+    `texts` is the number of texts in each request.
+    """
 
     seconds: float
     statuses: dict[str, int]
     errors: int
     p50: float
     p99: float
+    texts: int = 1
 
     @property
     def throughput(self) -> float:
-        """The 200s per second."""
-        return self.statuses.get("200", 0) / self.seconds
+        """The texts per second that were answered with 200."""
+        return self.texts * self.statuses.get("200", 0) / self.seconds
 
     @property
     def refused(self) -> int:
@@ -119,8 +124,8 @@ def wrk_command(url: str, bodies: Path, clients: int, seconds: float) -> list[st
 
 
 def make_service(name: str, folder: Path, arguments: argparse.Namespace) -> Service:
-    """Return the service with a name: `koner`, one of `experts.PACKAGES`, or `usual-N` with N workers."""
-    if name == KONER:
+    """Return a service by its name: `koner(-lists)`, one of `experts.PACKAGES`, or `usual-N` with N workers."""
+    if name in (KONER, LISTS):
         return Service(["app"], folder, {"WORKERS": str(arguments.workers)})
     if name in experts.PACKAGES:
         paths = str(folder / MODEL), str(experts.model_path(name, folder))
@@ -135,6 +140,8 @@ def make_service(name: str, folder: Path, arguments: argparse.Namespace) -> Serv
 
 def run_trial(name: str, folder: Path, bodies: Path, arguments: argparse.Namespace) -> Trial:
     """Start a service, time its first answer, and measure it with each number of clients."""
+    if name == LISTS:
+        bodies = bodies.with_name(LISTS)
     body = read_first_body(bodies)
     with make_service(name, folder, arguments) as service, PeakMemory(service) as memory:
         trial = Trial(service.wait_for_answer(body))
@@ -142,7 +149,8 @@ def run_trial(name: str, folder: Path, bodies: Path, arguments: argparse.Namespa
         for clients in arguments.clients:
             # wrk ends with requests in flight, on which the service works for seconds: wait for an answer after them.
             service.wait_for_answer(body)
-            trial.answers[clients] = run_wrk(service.url, bodies, clients, arguments.seconds)
+            answers = run_wrk(service.url, bodies, clients, arguments.seconds)
+            trial.answers[clients] = replace(answers, texts=arguments.texts) if name == LISTS else answers
             print(f"{name}, {clients} clients: {trial.answers[clients].throughput:.1f} per second", flush=True)
         trial.memory = memory.peak
     return trial
@@ -150,7 +158,8 @@ def run_trial(name: str, folder: Path, bodies: Path, arguments: argparse.Namespa
 
 def compare(folder: Path, bodies: Path, arguments: argparse.Namespace) -> Trials:
     """Measure every service in each repeat, in alternating order."""
-    names = [*(f"usual-{n}" for n in arguments.usual_workers), *arguments.experts, KONER]
+    ours = [KONER, LISTS] if arguments.texts else [KONER]
+    names = [*(f"usual-{n}" for n in arguments.usual_workers), *arguments.experts, *ours]
     trials: Trials = {name: [] for name in names}
     for repeat in range(arguments.repeats):
         for name in alternate(names, repeat):
@@ -165,7 +174,7 @@ def format_trials(trials: Trials) -> str:
         [name, format_median(t.start_up for t in repeats), format_median((t.memory / MIB for t in repeats), 0)]
         for name, repeats in trials.items()
     ]
-    head = ["clients, service", "200s per second", "koner / this way", "p50, ms", "p99, ms", "503s", "other"]
+    head = ["clients, service", "texts per second", "koner / this way", "p50, ms", "p99, ms", "503s", "other"]
     start_head = ["service", "first answer after, s", f"peak memory, MiB ({MEMORY_KIND})"]
     return f"{format_table(head, rows)}\n\n{format_table(start_head, starts)}"
 
@@ -251,6 +260,7 @@ def parse_arguments() -> argparse.Namespace:
         "--seconds", type=positive_number, default=20, help="of each measurement (default: %(default)s)"
     )
     parser.add_argument("--repeats", type=int, default=3, help="starts of every service (default: %(default)s)")
+    parser.add_argument("--texts", type=int, default=0, help="in a request of koner-lists; 0: leave it out (default)")
     parser.add_argument("--workers", type=int, default=1, help="of koner and the experts (default: %(default)s)")
     parser.add_argument(
         "--usual-workers", type=int, nargs="+", default=[1], help="numbers of workers of the usual way, e.g. 1 2"
@@ -277,6 +287,11 @@ def main() -> None:
             experts.prepare(name, folder, folder / MODEL, [sentence.text for sentence in corpus.train])
         bodies = Path(temporary) / "bodies"
         bodies.write_bytes(b"\n".join(request_body(text) for text in corpus.texts) + b"\n")
+        if arguments.texts:
+            lists = [corpus.texts[i : i + arguments.texts] for i in range(0, len(corpus.texts), arguments.texts)]
+            # The last one may be shorter.
+            full = [texts for texts in lists if len(texts) == arguments.texts]
+            bodies.with_name(LISTS).write_bytes(b"\n".join(map(request_body, full)) + b"\n")
         measurements: dict[str, Any]
         unexpected = 0
         if arguments.profile:
