@@ -82,7 +82,7 @@ def measure(params: Params, folder: Path) -> Counts:
     values = {key: value for key, value in params.model_dump().items() if key not in DECODING_PARAMS}
     folder /= hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]
     if not (folder / "base").is_dir():
-        prepare_base_model(params, parts[TRAIN], folder / "base")
+        prepare_base_model(params, parts[TRAIN], folder / "base", labels=KLUE)
     tokenizer = AutoTokenizer.from_pretrained(folder / "base", local_files_only=True)
     aligned = {
         part: align(parts[part], tokenizer, params.max_length, params.stride, KLUE) for part in (TRAIN, VALIDATION)
