@@ -37,6 +37,7 @@ TINY = {
     "batch_size": 2,
     "patience": 0,
     "lr": 1e-3,
+    "base_share": 0.0,
 } | {"base_model": "scratch"}
 
 
