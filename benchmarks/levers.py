@@ -63,6 +63,7 @@ PLAIN = {
     "epochs": 15,
     "patience": 0,
     "warmup_share": 0.1,
+    "base_share": 0.0,
     "legal": False,
 }
 DECODING_PARAMS = ("legal",)
