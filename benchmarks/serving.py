@@ -288,10 +288,9 @@ def main() -> None:
         bodies = Path(temporary) / "bodies"
         bodies.write_bytes(b"\n".join(request_body(text) for text in corpus.texts) + b"\n")
         if arguments.texts:
-            lists = [corpus.texts[i : i + arguments.texts] for i in range(0, len(corpus.texts), arguments.texts)]
-            # The last one may be shorter.
-            full = [texts for texts in lists if len(texts) == arguments.texts]
-            bodies.with_name(LISTS).write_bytes(b"\n".join(map(request_body, full)) + b"\n")
+            starts = range(0, len(corpus.texts) - arguments.texts + 1, arguments.texts)
+            lists = [request_body(corpus.texts[i : i + arguments.texts]) for i in starts]
+            bodies.with_name(LISTS).write_bytes(b"\n".join(lists) + b"\n")
         measurements: dict[str, Any]
         unexpected = 0
         if arguments.profile:

@@ -50,8 +50,13 @@ def label_studio(tmp_path_factory):
 @pytest.fixture(scope="module")
 def project(label_studio):
     """A project with the labelling config of KLUE-NER's labels."""
+    return create_project(label_studio, "koner")
+
+
+def create_project(label_studio, title):
+    """Create a project with the labelling config of KLUE-NER's labels, and return its id."""
     config = write_label_config(read_styles(None, KLUE))
-    return label_studio.post("projects", {"title": "koner", "label_config": config})["id"]
+    return label_studio.post("projects", {"title": title, "label_config": config})["id"]
 
 
 def connect(label_studio, project, service, **more):
@@ -87,8 +92,7 @@ def test_the_service_is_connected(backend, service):
 
 def import_tasks(label_studio, path):
     """Import a file into a new project, and return the project's id and its tasks with their predictions."""
-    config = write_label_config(read_styles(None, KLUE))
-    project = label_studio.post("projects", {"title": path.stem, "label_config": config})["id"]
+    project = create_project(label_studio, path.stem)
     label_studio.post(f"projects/{project}/import", json.loads(path.read_text(encoding="utf-8")))
     tasks = label_studio.get(f"tasks?project={project}")["tasks"]
     return project, [label_studio.get(f"tasks/{task['id']}?project={project}") for task in tasks]
