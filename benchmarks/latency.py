@@ -4,8 +4,8 @@
 
 First measures the capacity of each service: the answers per second with 16 clients in a closed loop. Then sends
 requests at constant rates, which are shares of that capacity, whether or not earlier ones have been answered. Client
-and service share the cores. Prints p50 and p99 by rate, and draws them; a request that is refused or not sent counts
-as an error.
+and service share the cores. Prints p50, p99 and how busy both together keep the cores by rate, and draws the latencies;
+a request that is refused or not sent counts as an error.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 
 from benchmarks import experts, random_model, sentences
 from benchmarks.load import Load
@@ -41,6 +42,7 @@ class Point:
         p50: The median latency in milliseconds.
         p99: The 99th percentile of the latency in milliseconds.
         errors: The number of requests that were not answered with 200.
+        busy: The percentage of all cores' time that is used, by service and client together.
     """
 
     service: str
@@ -49,6 +51,7 @@ class Point:
     p50: float
     p99: float
     errors: int
+    busy: float
 
 
 def measure(name: str, folder: Path, bodies: list[bytes], arguments: argparse.Namespace) -> list[Point]:
@@ -66,11 +69,13 @@ async def _measure_rates(name: str, url: str, bodies: list[bytes], arguments: ar
     points = []
     for share in arguments.shares:
         async with Load(url, bodies) as load:
+            psutil.cpu_percent()
             await load.run_at_rate(share * capacity, arguments.seconds)
+            busy = psutil.cpu_percent()
         outcome = load.outcome
         p50, p99 = 1000 * np.quantile(outcome.latencies, [0.5, 0.99])
         errors = outcome.sent - outcome.ok + outcome.held_back
-        points.append(Point(name, share, share * capacity, p50, p99, errors))
+        points.append(Point(name, share, share * capacity, p50, p99, errors, busy))
         print(f"{name}, {share:.0%} of {capacity:.0f} a second: p50 {p50:.0f} ms, p99 {p99:.0f} ms", flush=True)
     return points
 
@@ -78,13 +83,20 @@ async def _measure_rates(name: str, url: str, bodies: list[bytes], arguments: ar
 def format_points(points: list[Point]) -> str:
     """Format the points as a Markdown table."""
     rows = [
-        [p.service, f"{p.share:.0%}", f"{p.rate:.0f}", f"{p.p50:.1f}", f"{p.p99:.1f}", f"{p.p99 / p.p50:.1f}", p.errors]
+        [
+            p.service,
+            f"{p.share:.0%}",
+            f"{p.rate:.0f}",
+            f"{p.p50:.1f}",
+            f"{p.p99:.1f}",
+            f"{p.p99 / p.p50:.1f}",
+            f"{p.busy:.0f}%",
+            str(p.errors),
+        ]
         for p in points
     ]
-    return format_table(
-        ["service", "share of its capacity", "requests per second", "p50, ms", "p99, ms", "p99 / p50", "errors"],
-        [[str(value) for value in row] for row in rows],
-    )
+    head = ["service", "share of its capacity", "requests per second", "p50, ms", "p99, ms", "p99 / p50", "cores busy"]
+    return format_table([*head, "errors"], rows)
 
 
 def draw(points: list[Point], path: Path) -> None:

@@ -133,6 +133,9 @@ class Params(BaseModel):
     sharding: Literal["none", "fsdp"]
     legal: bool = Field(title="whether decoding is constrained to legal BIO sequences")
     serve_precision: Literal["auto", "int8", "fp32"]
+    calibration_noise: float = Field(
+        ge=0, lt=1, title="share of the tokens that are random when the temperature of the scores is fitted"
+    )
     keep_checkpoints: int = Field(ge=1, le=1000)
 
     @model_validator(mode="after")

@@ -26,7 +26,7 @@ def main() -> None:
     params = load_params()
     parts = {part: list(read_aligned(SPLIT / f"{part}.parquet")) for part in (DEVELOPMENT, TEST)}
     samples = sample_aligned(SPLIT / f"{TRAIN}.parquet", SAMPLES)
-    figures = export(TRAINED, parts, samples, EXPORTED, params.serve_precision, params.legal)
+    figures = export(TRAINED, parts, samples, EXPORTED, params.serve_precision, params.legal, params.calibration_noise)
     write_metrics(METRICS, {**figures, **version_metrics("export")})
     for precision, changes in figures["refused"].items():
         _logger.info("export: %s is refused; span F1 %s; %s", precision, _describe(changes), RULE)

@@ -52,6 +52,7 @@ def export(
     folder: Path,
     serve_precision: Literal["auto", "int8", "fp32"],
     legal: bool = True,
+    calibration_noise: float = 0.0,
 ) -> dict[str, Any]:
     """Export a trained model for serving.
 
@@ -68,6 +69,7 @@ def export(
             fp32. A precision is refused if its span F1 is lower than that of the trained model (PyTorch, fp32) on any
             part, by the rule of `koner.export.acceptance`.
         legal: Whether decoding is constrained to valid BIO sequences.
+        calibration_noise: The share of the tokens of `development` that are random when the temperature is fitted.
 
     Returns:
         The metrics of the stage export.
@@ -80,7 +82,7 @@ def export(
     with atomic_directory(folder) as draft:
         shutil.copytree(trained, draft, dirs_exist_ok=True)
         exported = _export_checked(model, trained, parts, samples, draft, _CANDIDATES[serve_precision])
-        temperature = fit_temperature(exported.tagger, parts[DEVELOPMENT])
+        temperature = fit_temperature(exported.tagger, parts[DEVELOPMENT], calibration_noise)
         store_settings(draft, replace(model.settings, temperature=temperature))
         sizes = {
             "trained": sum(path.stat().st_size for path in draft.glob("*.safetensors")),

@@ -144,7 +144,10 @@ class Tagger:
 
     def compute_logits(self, texts: Sequence[str]) -> list[TokenLogits]:
         """Compute the logits of texts, batched by length; a token in two windows has one row of logits."""
-        encoded_texts = self.encode(texts)
+        return self.compute_encoded_logits(self.encode(texts))
+
+    def compute_encoded_logits(self, encoded_texts: Sequence[EncodedText]) -> list[TokenLogits]:
+        """Compute the logits of encoded texts, as `compute_logits` does."""
         windows = [window for text in encoded_texts for window in text.windows]
         window_logits: list[np.ndarray] = [np.empty(0)] * len(windows)
         for batch in _iterate_batches(windows, self.runtime.batch_tokens):

@@ -60,6 +60,11 @@ class TextTokenizer:
         if max_length is not None:
             self.backend.enable_truncation(max_length, stride=stride)
 
+    @property
+    def text_token_ids(self) -> list[int]:
+        """The ids of the tokens that texts consist of, in order: of all but the control tokens."""
+        return sorted(i for token, i in self.backend.get_vocab().items() if not token.startswith(CONTROL_MARK))
+
     @cached_property
     def _long_words_backend(self) -> Tokenizer:
         return cut_long_words(self.backend)

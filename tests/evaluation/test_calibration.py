@@ -22,6 +22,7 @@ from koner.labels.klue import KLUE
 from koner.params import load_params
 from koner.tokens.alignment import align
 from koner.training.model import build_model
+from tests.inference.trained_model import LINES, write_trained_model
 
 
 def prediction(gold, entities, uncalibrated):
@@ -104,6 +105,13 @@ def test_the_fitted_temperature_lowers_the_error_and_leaves_the_entities(overcon
     assert figures["lowered"]
     assert [p.uncalibrated for p in now] == [tuple(e.score for e in p.scored_entities) for p in was]
     assert json.loads((folder / "config.json").read_text())["koner_temperature"] == temperature
+
+
+def test_a_fit_to_noisier_sentences_lowers_the_scores_and_gives_the_same_temperature_each_time(root, tmp_path):
+    _, folder, sentences = write_trained_model(root, tmp_path, LINES * 10)
+    tagger = Tagger.load(folder, "cpu", 1)
+    without, little, much, again = (fit_temperature(tagger, sentences, noise) for noise in (0.0, 0.05, 0.2, 0.2))
+    assert without < little < much == again
 
 
 def test_too_few_entities_leave_the_scores_as_they_are(overconfident):

@@ -63,6 +63,14 @@ def test_the_metrics_compare_the_exported_with_the_trained_model(served):
     }
 
 
+def test_the_temperature_is_fitted_to_noisy_sentences_if_the_parameter_says_so(ordinary, served, tmp_path):
+    trained, parts, samples = ordinary
+    metrics = export(trained, parts, samples, tmp_path / "noisy", "auto", calibration_noise=0.3)
+    tagger = Tagger.load(tmp_path / "noisy", "cpu")
+    assert metrics["temperature"] == tagger.settings.temperature == fit_temperature(tagger, parts["development"], 0.3)
+    assert metrics["temperature"] != served[1]["temperature"]
+
+
 def test_the_temperature_is_fitted_to_the_exported_model(ordinary, served):
     folder, metrics = served
     assert metrics["temperature"] == fit_temperature(Tagger.load(folder, "cpu"), ordinary[1]["development"]) != 1

@@ -144,6 +144,11 @@ def test_the_name_of_a_control_token_has_the_tokens_of_its_characters(wordpiece)
     assert encoding.ids[-1] == wordpiece.token_to_id("[SEP]")
 
 
+def test_the_ids_of_tokens_of_texts_are_all_but_those_of_control_tokens(wordpiece):
+    controls = {wordpiece.token_to_id(name) for name in ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")}
+    assert TextTokenizer(wordpiece, None).text_token_ids == sorted({*range(wordpiece.get_vocab_size())} - controls)
+
+
 def test_an_added_token_that_is_no_control_token_keeps_its_id(wordpiece):
     tokenizer = Tokenizer.from_str(wordpiece.to_str())
     tokenizer.add_special_tokens([AddedToken("[E1]")])
